@@ -1,0 +1,63 @@
+//! The kinds of personal data.
+
+/// A kind of personal data, in the order in which an export sends them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Category {
+    /// Conversations, without what is nested in them.
+    Conversations = 1,
+    /// Messages, nested in their conversations.
+    Messages = 2,
+    /// Feedback, nested or detached.
+    Feedback = 3,
+    /// Memories.
+    Memories = 4,
+    /// Uploaded files.
+    Uploads = 5,
+    /// Assistants.
+    Assistants = 6,
+    /// Login sessions.
+    Sessions = 7,
+    /// Summaries of conversations.
+    CompactionCache = 8,
+}
+
+impl Category {
+    /// All categories, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Conversations,
+        Self::Messages,
+        Self::Feedback,
+        Self::Memories,
+        Self::Uploads,
+        Self::Assistants,
+        Self::Sessions,
+        Self::CompactionCache,
+    ];
+}
+
+/// A set of categories that is not empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Categories(u16);
+
+impl Categories {
+    /// Everything held: the legal default.
+    pub fn all() -> Self {
+        Self::choose(&Category::ALL)
+    }
+
+    /// What was asked for; nothing means everything.
+    pub fn choose(categories: &[Category]) -> Self {
+        if categories.is_empty() { Self::all() } else { Self(categories.iter().fold(0, |set, category| set | 1 << *category as u8)) }
+    }
+
+    /// Whether `category` is in the set.
+    pub fn contain(self, category: Category) -> bool {
+        self.0 & 1 << category as u8 != 0
+    }
+
+    /// The set as bits, for digests.
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+}

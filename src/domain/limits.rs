@@ -1,0 +1,25 @@
+//! How much of anything.
+
+/// The size at which a frame of an export is sent.
+pub const FRAME_TARGET_BYTES: usize = 256 * 1024;
+
+/// No frame of an export is larger: a quarter of what default clients take.
+pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// The largest encoded record. With the header of its conversation and a resume token it still fits a frame.
+pub const MAX_RECORD_BYTES: usize = 896 * 1024;
+
+/// The largest request: room for the largest record, and for one too large to be told what is wrong with it.
+pub const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+
+/// How deep JSON may be nested.
+pub const MAX_JSON_DEPTH: usize = 128;
+
+/// The size of one piece of an upload's content in an export.
+pub const CONTENT_PIECE_BYTES: usize = 256 * 1024;
+
+/// The largest piece of an upload's content in an import.
+pub const MAX_CONTENT_PIECE_BYTES: usize = 1024 * 1024;
+
+/// How many rejected records an import explains.
+pub const MAX_REJECTIONS: usize = 1_000;

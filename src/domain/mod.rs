@@ -1,0 +1,16 @@
+//! What things mean: subjects, principals, scopes, categories, records, positions, reports. Pure: no async, no engine, no wire format.
+
+pub mod catalogue;
+pub mod category;
+pub mod counts;
+pub mod digest;
+pub mod limits;
+pub mod position;
+pub mod principal;
+pub mod record;
+pub mod report;
+pub mod resume_token;
+pub mod scope;
+pub mod subject;
+pub mod timestamp;
+pub mod violation;

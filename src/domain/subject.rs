@@ -1,0 +1,95 @@
+//! Of whom: applications, user tokens, and the subject, which only an authorised principal can name.
+
+use std::fmt;
+
+use super::violation::Complaint;
+
+/// The longest user token and the longest record id, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// A tenant. 1 to 256 bytes, no control characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ApplicationId(String);
+
+impl ApplicationId {
+    /// Checks the form of an application's id.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: impl Into<String>) -> Result<Self, Complaint> {
+        check_name(text.into()).map(Self)
+    }
+
+    /// The id as the application spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An application's own name for one of its users; unique only within the application. 1 to 256 bytes, no control characters.
+///
+/// It is personal data: neither `Debug` nor `Display` shows it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct UserToken(String);
+
+impl UserToken {
+    /// Checks the form of a user token.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: impl Into<String>) -> Result<Self, Complaint> {
+        check_name(text.into()).map(Self)
+    }
+
+    /// The token as the application spells it. Not for logs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserToken(…)")
+    }
+}
+
+/// Checks what all names have in common: present, at most [`MAX_NAME_BYTES`] long, without control characters.
+///
+/// # Errors
+/// What is wrong with the name.
+pub fn check_name(name: String) -> Result<String, Complaint> {
+    if name.is_empty() {
+        Err(Complaint::Missing)
+    } else if name.len() > MAX_NAME_BYTES {
+        Err(Complaint::TooLong { bytes: name.len(), limit: MAX_NAME_BYTES })
+    } else if name.chars().any(char::is_control) {
+        Err(Complaint::ControlCharacter)
+    } else {
+        Ok(name)
+    }
+}
+
+/// The data subject that all work is done for, and the proof that a principal may have it done: only
+/// [`Principal::authorise`](super::principal::Principal::authorise) makes one, and nothing in the repository works without one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Subject {
+    application: ApplicationId,
+    user_token: UserToken,
+}
+
+impl Subject {
+    /// Only for [`Principal::authorise`](super::principal::Principal::authorise).
+    pub(super) fn new(application: ApplicationId, user_token: UserToken) -> Self {
+        Self { application, user_token }
+    }
+
+    /// The tenant it belongs to.
+    pub fn application(&self) -> &ApplicationId {
+        &self.application
+    }
+
+    /// Its name within the tenant. Not for logs.
+    pub fn user_token(&self) -> &UserToken {
+        &self.user_token
+    }
+}

@@ -1,0 +1,4 @@
+//! All that knows tonic and prost. Absent on purpose: SQL, and what an operation does.
+
+pub mod export_frame;
+pub mod proto;
