@@ -60,6 +60,3 @@ impl Interceptor for AuthInterceptor {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

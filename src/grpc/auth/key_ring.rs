@@ -16,7 +16,7 @@ use crate::domain::{
 
 /// How long keys once read admit anyone. A key that is revoked stops working within this time on every replica, even on one that has lost
 /// the database.
-pub const MAX_AGE: Duration = Duration::from_secs(5);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(5);
 
 /// All API keys that were not revoked when they were last read. Empty, and too old, until the first [`refresh`](Self::refresh).
 #[derive(Default)]

@@ -10,5 +10,8 @@ mod verifying_keys;
 
 pub use interceptor::AuthInterceptor;
 pub use issuers::Issuers;
-pub use key_ring::{KeyRing, MAX_AGE};
+pub use key_ring::KeyRing;
 pub use verifying_keys::{IssuerError, KeyError};
+
+#[cfg(test)]
+mod tests;
