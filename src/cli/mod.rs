@@ -1,1 +1,71 @@
-//! .
+//! The command line: one file per subcommand. Results go to stdout, everything for people to stderr.
+
+mod health;
+mod keys;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::layers;
+
+/// Exports and erases what an AI-agent platform holds about one of its users, over gRPC.
+///
+/// Every flag can also be set by its environment variable, and in a TOML file under its name with `_` for `-`. A flag wins over the
+/// environment, the environment over the file.
+#[derive(Parser, Debug)]
+#[command(name = "userdata", version, arg_required_else_help = true)]
+struct CommandLine {
+    /// TOML file with settings; relative paths in it start in the working directory.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Create, list and revoke API keys, directly in the database.
+    Keys(keys::KeysArgs),
+    /// Ask a server whether it is serving: exit code 0 if it is, 1 if not.
+    Health(health::HealthArgs),
+}
+
+/// Runs one command line: exit code 0, 1 when the command fails, 2 when the command line or the settings file is wrong.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command_line: CommandLine = match layers::parse(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Nowhere is left to say that the terminal is gone.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let outcome = match command_line.command {
+        Command::Keys(args) => keys::run(args).await,
+        Command::Health(args) => health::run(args).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr().lock(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
+}

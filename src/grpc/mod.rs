@@ -1,4 +1,6 @@
 //! All that knows tonic and prost. Absent on purpose: SQL, and what an operation does.
 
+pub mod auth;
 pub mod export_frame;
 pub mod proto;
+pub mod status;
