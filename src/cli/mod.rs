@@ -1,1 +1,9 @@
 //! .
+
+pub mod client_args;
+pub mod confirm;
+pub mod delete_messages;
+pub mod export;
+pub mod import;
+pub mod progress;
+pub mod scoped_delete;
