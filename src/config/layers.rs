@@ -28,9 +28,7 @@ pub fn parse<C: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result
     let mut command = C::command();
     let file = match file_named_in(&arguments) {
         None => SettingsFile::default(),
-        Some(path) => {
-            SettingsFile::read(path, &command).map_err(|problem| command.error(ErrorKind::ValueValidation, problem))?
-        }
+        Some(path) => SettingsFile::read(path, &command).map_err(|problem| command.error(ErrorKind::ValueValidation, problem))?,
     };
     command = file.complete(command);
     let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| file.explain(error, &arguments))?;
