@@ -4,8 +4,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
     sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -17,9 +16,6 @@ const SQLITE_BUSY: Duration = Duration::from_secs(10);
 
 /// How long a call waits for a connection before it is told that the database is away.
 const ACQUIRE: Duration = Duration::from_secs(5);
-
-/// How often a transaction that others were in the way of is tried.
-const TRIES: u32 = 5;
 
 /// The database engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,33 +179,6 @@ impl Repository {
 
     pub(super) fn write(&self) -> &DatabaseConnection {
         &self.write
-    }
-
-    /// Runs `work` in a transaction of its own that may write, again if others were in the way. `name` is for the log.
-    pub(super) async fn transaction<T, F>(&self, name: &'static str, work: F) -> Result<T, Error>
-    where
-        F: AsyncFn(&DatabaseTransaction) -> Result<T, Error>,
-    {
-        let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        let mut tries = 1;
-        loop {
-            let transaction = self.write.begin_with_options(immediate).await?;
-            let outcome = match work(&transaction).await {
-                Ok(value) => transaction.commit().await.map(|()| value).map_err(Error::from),
-                Err(error) => {
-                    // A transaction that cannot be rolled back is one whose connection is gone, and so is the transaction.
-                    let _ = transaction.rollback().await;
-                    Err(error)
-                }
-            };
-            match outcome {
-                Err(Error::Conflict(reason)) if tries < TRIES => {
-                    tracing::debug!(transaction = name, tries, reason, "conflict; trying again");
-                    tries += 1;
-                }
-                outcome => return outcome,
-            }
-        }
     }
 
     /// After an erasure: moves what SQLite's log still holds of the erased rows into the file, and empties the log. A reader can keep it

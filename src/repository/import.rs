@@ -15,7 +15,9 @@ use super::{
         assistant as assistants, compaction_cache as cache, conversation as conversations, feedback as feedback_rows, memory as memories,
         message as messages, session as sessions, upload as uploads, upload_embedding as embeddings,
     },
-    feedback, memory, message, session, upload,
+    feedback, memory, message, session,
+    transaction::in_transaction,
+    upload,
     upsert::{by_id, latest_by_id, upsert},
 };
 use crate::domain::{
@@ -41,7 +43,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer; then nothing of the request stays.
     pub async fn import(&self, subject: &Subject, batch: &ImportBatch) -> Result<Imported, Error> {
-        self.transaction("import", async |transaction| {
+        in_transaction!(self, "import", transaction => {
             let held = self.lock_for_import(transaction, subject).await?;
             let mut import = Import { transaction, held, path: &batch.path, report: Imported::default() };
             import.conversations(&batch.conversations).await?;
@@ -54,7 +56,6 @@ impl Repository {
             import.compaction_cache(batch).await?;
             Ok(import.report)
         })
-        .await
     }
 }
 

@@ -17,6 +17,7 @@ mod page;
 mod scoped_delete;
 mod session;
 mod subject;
+mod transaction;
 mod upload;
 mod upsert;
 

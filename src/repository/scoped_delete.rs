@@ -9,6 +9,7 @@ use super::{
         upload_embedding,
     },
     subject::{delete_rows, lock_for_erasure},
+    transaction::in_transaction,
 };
 use crate::domain::{record::DELETED, report::ScopesErased, scope::Scopes, subject::Subject};
 
@@ -18,35 +19,33 @@ impl Repository {
     /// # Errors
     /// When the database does not answer; then nothing has changed.
     pub async fn erase_scopes(&self, subject: &Subject, scopes: Scopes, removed: &[String]) -> Result<ScopesErased, Error> {
-        let report = self
-            .transaction("erase_scopes", async |transaction| {
-                let Some(held) = lock_for_erasure(transaction, subject).await? else { return Ok(None) };
-                let erasure = Erasure { transaction, held, now: self.clock.now().0 };
-                let chosen = scopes.chosen();
-                let mut report = ScopesErased::default();
-                if chosen.dialogues {
-                    report.dialogues = erasure.forget_dialogues().await?;
-                    report.compaction_cache = erasure.purge_compaction_cache().await?;
-                }
-                if chosen.vault {
-                    (report.uploads, report.bytes) = erasure.mark_uploads(removed).await?;
-                }
-                if chosen.memory {
-                    let personal = Condition::all().add(memory::Column::InstitutionId.is_null());
-                    report.memories = delete_rows::<memory::Entity, _>(transaction, &held, personal).await?;
-                }
-                if chosen.assistants {
-                    report.assistants = erasure.mark_assistants().await?;
-                }
-                if chosen.feedback {
-                    report.feedback = erasure.mark_feedback().await?;
-                }
-                if chosen.sessions {
-                    report.sessions = delete_rows::<session::Entity, _>(transaction, &held, Condition::all()).await?;
-                }
-                Ok(Some(report))
-            })
-            .await?;
+        let report = in_transaction!(self, "erase_scopes", transaction => {
+            let Some(held) = lock_for_erasure(transaction, subject).await? else { return Ok(None) };
+            let erasure = Erasure { transaction, held, now: self.clock.now().0 };
+            let chosen = scopes.chosen();
+            let mut report = ScopesErased::default();
+            if chosen.dialogues {
+                report.dialogues = erasure.forget_dialogues().await?;
+                report.compaction_cache = erasure.purge_compaction_cache().await?;
+            }
+            if chosen.vault {
+                (report.uploads, report.bytes) = erasure.mark_uploads(removed).await?;
+            }
+            if chosen.memory {
+                let personal = Condition::all().add(memory::Column::InstitutionId.is_null());
+                report.memories = delete_rows::<memory::Entity, _>(transaction, &held, personal).await?;
+            }
+            if chosen.assistants {
+                report.assistants = erasure.mark_assistants().await?;
+            }
+            if chosen.feedback {
+                report.feedback = erasure.mark_feedback().await?;
+            }
+            if chosen.sessions {
+                report.sessions = delete_rows::<session::Entity, _>(transaction, &held, Condition::all()).await?;
+            }
+            Ok(Some(report))
+        })?;
         if report.is_some() {
             self.truncate_log().await;
         }
