@@ -14,17 +14,8 @@ use sea_orm_migration::{
 pub(crate) struct Migration;
 
 /// The personal tables, in the order of their primary keys' columns after `subject_id`.
-const PERSONAL: [&str; 9] = [
-    "conversations",
-    "messages",
-    "feedback",
-    "memories",
-    "uploads",
-    "upload_embeddings",
-    "assistants",
-    "sessions",
-    "compaction_cache",
-];
+const PERSONAL: [&str; 9] =
+    ["conversations", "messages", "feedback", "memories", "uploads", "upload_embeddings", "assistants", "sessions", "compaction_cache"];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -116,7 +107,12 @@ impl Schema {
     }
 
     /// A table of records: subject, creation time, id, `columns`; its primary key the subject and `order`.
-    fn personal(&self, name: &'static str, order: &[&'static str], columns: impl FnOnce(&mut TableCreateStatement)) -> TableCreateStatement {
+    fn personal(
+        &self,
+        name: &'static str,
+        order: &[&'static str],
+        columns: impl FnOnce(&mut TableCreateStatement),
+    ) -> TableCreateStatement {
         let mut table = Table::create().table(name).col(integer("subject_id")).to_owned();
         columns(&mut table);
         table.col(integer("created_at")).col(self.text("id"));

@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
-use tonic::{Code, transport::Endpoint};
+use anyhow::{Context, anyhow, bail};
+use tonic::{
+    Code,
+    transport::{Endpoint, Error},
+};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::config::duration;
@@ -28,7 +31,9 @@ pub(super) struct HealthArgs {
 pub(super) async fn run(args: HealthArgs) -> anyhow::Result<()> {
     let endpoint = Endpoint::from_shared(args.server.clone()).with_context(|| format!("--server: {:?} is no URL", args.server))?;
     let asked = async {
-        let channel = endpoint.connect().await.with_context(|| format!("{} cannot be reached", args.server))?;
+        // Its sources repeat each other; the last one says it.
+        let unreachable = |error: Error| anyhow!("{} cannot be reached: {}", args.server, anyhow::Error::new(error).root_cause());
+        let channel = endpoint.connect().await.map_err(unreachable)?;
         let request = HealthCheckRequest { service: args.service.clone() };
         match HealthClient::new(channel).check(request).await {
             Ok(response) => Ok(response.into_inner().status()),

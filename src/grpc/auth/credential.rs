@@ -25,7 +25,8 @@ pub(super) enum Proof<'a> {
 
 impl<'a> Credential<'a> {
     pub(super) fn read(metadata: &'a MetadataMap) -> Result<Self, Refusal> {
-        let [application, api_key] = [APPLICATION, API_KEY].map(|[first, second]| agree(header(metadata, first)?, header(metadata, second)?));
+        let [application, api_key] =
+            [APPLICATION, API_KEY].map(|[first, second]| agree(header(metadata, first)?, header(metadata, second)?));
         let bearer = header(metadata, AUTHORIZATION)?.map(|value| bearer(value).ok_or(Refusal::NotBearer)).transpose()?;
         let jwt = agree(header(metadata, ACCESS_TOKEN)?, bearer)?;
         let proof = match (api_key?, jwt) {

@@ -48,10 +48,6 @@ impl KeyRing {
         let kept = known.map_or(ApiKeyDigest::from_bytes([0; DIGEST_BYTES]), |key| key.digest);
         let matches = bool::from(shown.digest.matches(&kept));
         let key = known.filter(|key| matches && key.is_live(now)).ok_or(Refusal::KeyNotLive)?;
-        Ok(Principal::ApiKey {
-            application: key.application.clone(),
-            key_id: key.id.as_str().to_owned(),
-            permissions: key.permissions,
-        })
+        Ok(Principal::ApiKey { application: key.application.clone(), key_id: key.id.as_str().to_owned(), permissions: key.permissions })
     }
 }

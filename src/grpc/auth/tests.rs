@@ -242,10 +242,7 @@ fn every_bad_key_gets_the_same_answer() {
         ("two keys, one header", metadata(&[("x-application-id", "DEMO"), ("x-api-key", &text), ("x-api-key", &unknown_text)])),
         ("the same key twice in one header", metadata(&[("x-application-id", "DEMO"), ("x-api-key", &text), ("x-api-key", &text)])),
         ("two keys, two spellings", metadata(&[("x-application-id", "DEMO"), ("x-api-key", &text), ("x-algolia-api-key", &unknown_text)])),
-        (
-            "two applications",
-            metadata(&[("x-application-id", "DEMO"), ("x-algolia-application-id", "OTHER"), ("x-api-key", &text)]),
-        ),
+        ("two applications", metadata(&[("x-application-id", "DEMO"), ("x-algolia-application-id", "OTHER"), ("x-api-key", &text)])),
         ("a key and a JWT", metadata(&[("x-application-id", "DEMO"), ("x-api-key", &text), ("x-access-token", &token)])),
         ("a key and a bearer", metadata(&[("x-application-id", "DEMO"), ("x-api-key", &text), ("authorization", &bearer)])),
         ("a key as a bearer", metadata(&[("x-application-id", "DEMO"), ("authorization", &format!("Bearer {text}"))])),
@@ -314,8 +311,7 @@ fn every_bad_token_gets_the_same_answer() {
     let (rsa, ecdsa, eddsa, other) = (rsa(), ecdsa(), eddsa(), ecdsa());
     let key_set = json!({"keys": [ecdsa.jwk("one")]}).to_string();
     let of_set = IssuerConfig { keys: IssuerKeys::JwkSet(key_set.into()), ..ecdsa.config("set") };
-    let interceptor =
-        interceptor(vec![], vec![hmac().config("hs"), rsa.config("rs"), ecdsa.config("es"), eddsa.config("ed"), of_set]);
+    let interceptor = interceptor(vec![], vec![hmac().config("hs"), rsa.config("rs"), ecdsa.config("es"), eddsa.config("ed"), of_set]);
 
     let sign = |changes: Value| jwt(&rsa.sign(&with(claims("rs"), changes)));
     let good = rsa.sign(&claims("rs"));
