@@ -1,5 +1,7 @@
 //! The command line as its users meet it: the real program, its exit codes, and what it prints where.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     path::Path,
     process::{Command, Output},
