@@ -182,7 +182,7 @@ fn as_json(key: &ApiKey) -> serde_json::Value {
     json!({
         "id": key.id.as_str(),
         "application": key.application.as_str(),
-        "permissions": key.permissions.to_string().split(',').collect::<Vec<_>>(),
+        "permissions": key.permissions.to_string().split_terminator(',').collect::<Vec<_>>(),
         "created": rfc3339(key.created_at),
         "expires": key.expires_at.map(rfc3339),
         "revoked": key.revoked_at.map(rfc3339),
