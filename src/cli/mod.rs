@@ -1,7 +1,14 @@
 //! The command line: one file per subcommand. Results go to stdout, everything for people to stderr.
 
+mod client_args;
+mod confirm;
+mod delete_messages;
+mod export;
 mod health;
+mod import;
 mod keys;
+mod progress;
+mod scoped_delete;
 
 use std::{
     ffi::OsString,
@@ -32,6 +39,14 @@ struct CommandLine {
 enum Command {
     /// Create, list and revoke API keys, directly in the database.
     Keys(keys::KeysArgs),
+    /// Export what is held about a user.
+    Export(export::ExportArgs),
+    /// Import user documents, one JSON document per line.
+    Import(import::ImportArgs),
+    /// Permanently delete all messages of a user.
+    DeleteMessages(delete_messages::DeleteMessagesArgs),
+    /// Erase scopes of a user's personal data.
+    ScopedDelete(scoped_delete::ScopedDeleteArgs),
     /// Ask a server whether it is serving: exit code 0 if it is, 1 if not.
     Health(health::HealthArgs),
 }
@@ -48,6 +63,10 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match command_line.command {
         Command::Keys(args) => keys::run(args).await,
+        Command::Export(args) => export::run(args).await,
+        Command::Import(args) => import::run(args).await,
+        Command::DeleteMessages(args) => delete_messages::run(args).await,
+        Command::ScopedDelete(args) => scoped_delete::run(args).await,
         Command::Health(args) => health::run(args).await,
     };
     match outcome {
