@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
-use tonic::{Code, transport::Endpoint};
+use anyhow::{Context, anyhow, bail};
+use tonic::{
+    Code,
+    transport::{Endpoint, Error},
+};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::config::duration;
@@ -28,7 +31,9 @@ pub(super) struct HealthArgs {
 pub(super) async fn run(args: HealthArgs) -> anyhow::Result<()> {
     let endpoint = Endpoint::from_shared(args.server.clone()).with_context(|| format!("--server: {:?} is no URL", args.server))?;
     let asked = async {
-        let channel = endpoint.connect().await.with_context(|| format!("{} cannot be reached", args.server))?;
+        // Its sources repeat each other; the last one says it.
+        let unreachable = |error: Error| anyhow!("{} cannot be reached: {}", args.server, anyhow::Error::new(error).root_cause());
+        let channel = endpoint.connect().await.map_err(unreachable)?;
         let request = HealthCheckRequest { service: args.service.clone() };
         match HealthClient::new(channel).check(request).await {
             Ok(response) => Ok(response.into_inner().status()),
@@ -42,5 +47,40 @@ pub(super) async fn run(args: HealthArgs) -> anyhow::Result<()> {
     match status? {
         ServingStatus::Serving => Ok(writeln!(io::stdout().lock(), "SERVING")?),
         other => bail!("{} is {}", args.server, other.as_str_name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::transport::Server;
+    use tonic_health::{ServingStatus, server::health_reporter};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_server_that_serves_is_healthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let (reporter, service) = health_reporter();
+        reporter.set_service_status("asleep", ServingStatus::NotServing).await;
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+
+        let ask = |service: &str, server: &str| {
+            run(HealthArgs { server: server.into(), service: service.into(), timeout: Duration::from_secs(5) })
+        };
+        ask("", &server).await.unwrap();
+        assert!(ask("asleep", &server).await.unwrap_err().to_string().ends_with("is NOT_SERVING"));
+        assert!(ask("nobody", &server).await.unwrap_err().to_string().contains("knows no service \"nobody\""));
+        assert!(ask("", "http://").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_not_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", silent.local_addr().unwrap());
+        let error = run(HealthArgs { server, service: String::new(), timeout: Duration::from_millis(200) }).await.unwrap_err();
+        assert!(error.to_string().contains("did not answer within"), "{error}");
     }
 }

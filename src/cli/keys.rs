@@ -8,7 +8,7 @@ use jiff::{SpanRelativeTo, fmt::friendly::SpanParser};
 use serde_json::json;
 
 use crate::{
-    config::storage::StorageArgs,
+    config::storage::DatabaseArgs,
     domain::{
         api_key::{ApiKey, ApiKeyId, RANDOM_BYTES},
         principal::Permissions,
@@ -46,7 +46,7 @@ struct CreateArgs {
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     #[command(flatten)]
-    storage: StorageArgs,
+    database: DatabaseArgs,
 }
 
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ struct ListArgs {
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
     #[command(flatten)]
-    storage: StorageArgs,
+    database: DatabaseArgs,
 }
 
 #[derive(Args, Debug)]
@@ -67,7 +67,7 @@ struct RevokeArgs {
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
-    storage: StorageArgs,
+    database: DatabaseArgs,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ async fn create(args: CreateArgs, clock: Clock) -> anyhow::Result<()> {
     getrandom::fill(&mut random).map_err(|error| anyhow!("no random bytes: {error}"))?;
     let (key, text) = ApiKey::mint(&random, args.application, args.permissions, now, expires_at);
 
-    let repository = open(&args.storage, clock).await?;
+    let repository = open(&args.database, clock).await?;
     repository.insert_api_key(&key).await?;
     repository.close().await?;
     let ends = key.expires_at.map_or_else(|| "never expires".to_owned(), |at| format!("expires at {}", rfc3339(at)));
@@ -112,7 +112,7 @@ async fn create(args: CreateArgs, clock: Clock) -> anyhow::Result<()> {
 }
 
 async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
-    let repository = open(&args.storage, clock).await?;
+    let repository = open(&args.database, clock).await?;
     let keys = repository.list_api_keys(args.application.as_ref()).await?;
     repository.close().await?;
     let mut out = io::stdout().lock();
@@ -137,7 +137,7 @@ async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
 async fn revoke(args: RevokeArgs, clock: Clock) -> anyhow::Result<()> {
     // The text is not repeated: by mistake it may be a whole key.
     let id = ApiKeyId::parse(&args.id).context("the id of a key is 16 digits in lower-case hex; `keys list` shows it")?;
-    let repository = open(&args.storage, clock).await?;
+    let repository = open(&args.database, clock).await?;
     let known = repository.revoke_api_key(&id, clock.now()).await?;
     repository.close().await?;
     ensure!(known, "there is no key {id}; `keys list` shows those there are");
@@ -145,8 +145,8 @@ async fn revoke(args: RevokeArgs, clock: Clock) -> anyhow::Result<()> {
 }
 
 /// Opens the database as `serve` does: an SQLite file is migrated, a PostgreSQL schema must be current.
-async fn open(storage: &StorageArgs, clock: Clock) -> anyhow::Result<Repository> {
-    let url = storage.database()?;
+async fn open(database: &DatabaseArgs, clock: Clock) -> anyhow::Result<Repository> {
+    let url = database.check()?;
     let repository = Repository::open(&url, 1, clock).await.with_context(|| format!("cannot open {url}"))?;
     match (url.engine(), repository.schema_state().await?) {
         (_, SchemaState::Current) => {}
@@ -182,7 +182,7 @@ fn as_json(key: &ApiKey) -> serde_json::Value {
     json!({
         "id": key.id.as_str(),
         "application": key.application.as_str(),
-        "permissions": key.permissions.to_string().split(',').collect::<Vec<_>>(),
+        "permissions": key.permissions.to_string().split_terminator(',').collect::<Vec<_>>(),
         "created": rfc3339(key.created_at),
         "expires": key.expires_at.map(rfc3339),
         "revoked": key.revoked_at.map(rfc3339),

@@ -158,3 +158,115 @@ fn texts(value: &Value) -> Vec<String> {
         other => vec![other.to_string()],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use clap::Subcommand;
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Example {
+        #[arg(long, global = true)]
+        config: Option<PathBuf>,
+        #[command(subcommand)]
+        command: ExampleCommand,
+    }
+
+    #[derive(Subcommand, Debug)]
+    enum ExampleCommand {
+        First {
+            #[arg(long, default_value = "1")]
+            example_number: u32,
+            #[arg(long)]
+            example_switch: bool,
+            #[arg(long)]
+            example_table: Vec<String>,
+            #[arg(long)]
+            example_needed: String,
+        },
+        Second {
+            #[arg(long)]
+            example_other: Option<u32>,
+        },
+    }
+
+    fn file(text: &str) -> NamedTempFile {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn run(file: &NamedTempFile, arguments: &str) -> Result<ExampleCommand, String> {
+        let config = format!("--config={}", file.path().display());
+        let arguments = ["example"].into_iter().chain(arguments.split_whitespace()).chain([config.as_str()]).map(OsString::from);
+        parse::<Example>(arguments).map(|example| example.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_file_gives_what_flags_do_not() {
+        let file = file(
+            "example_number = 2\nexample_switch = true\nexample_needed = 'yes'\nexample_other = 3\n\
+             [[example_table]]\na = 'x'\n[[example_table]]\na = 'y'\n",
+        );
+        let ExampleCommand::First { example_number, example_switch, example_table, example_needed } = run(&file, "first").unwrap() else {
+            panic!("another command")
+        };
+        assert_eq!((example_number, example_switch, example_needed.as_str()), (2, true, "yes"));
+        let tables: Vec<Table> = example_table.iter().map(|text| format!("t = {text}").parse().unwrap()).collect();
+        assert_eq!(tables.iter().map(|table| table["t"]["a"].as_str().unwrap()).collect::<Vec<_>>(), ["x", "y"]);
+
+        let ExampleCommand::First { example_number, example_table, .. } = run(&file, "first --example-number 9 --example-table z").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!((example_number, example_table), (9, vec!["z".to_owned()]));
+        assert!(matches!(run(&file, "second").unwrap(), ExampleCommand::Second { example_other: Some(3) }));
+    }
+
+    #[test]
+    fn a_setting_nobody_knows_is_an_error_that_names_it_and_the_file() {
+        for (text, key) in
+            [("colour = 'hunter2'", "`colour`"), ("config = 'hunter2'", "`config`"), ("[first]\nexample_number = 2", "`first`")]
+        {
+            let file = file(text);
+            let error = run(&file, "second").unwrap_err();
+            assert!(error.contains(key) && error.contains(file.path().to_str().unwrap()) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_setting_of_another_shape_is_an_error() {
+        for text in ["example_switch = 'yes'", "example_number = [1, 2]", "example_number = {a = 1}", "example_table = [['hunter2']]"] {
+            let error = run(&file(text), "second").unwrap_err();
+            assert!(error.contains(text.split(' ').next().unwrap()) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_named_with_the_line_but_not_quoted() {
+        let error = run(&file("example_number = 2\nexample_needed = 'hunter2"), "second").unwrap_err();
+        assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_is_refused_is_traced_to_the_file() {
+        let file = file("example_number = -1\nexample_needed = ''");
+        let error = run(&file, "first").unwrap_err();
+        assert!(error.contains("`example_number` in ") && error.contains(file.path().to_str().unwrap()), "{error}");
+        let error = run(&file, "first --example-number=-2").unwrap_err();
+        assert!(!error.contains("example_number` in"), "{error}");
+    }
+
+    #[test]
+    fn the_file_is_found_in_the_arguments_before_they_are_parsed() {
+        let named = |arguments: &[&str]| file_named_in(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(named(&["userdata", "serve", "--config", "a"]), Some("a".into()));
+        assert_eq!(named(&["userdata", "--config=b", "serve"]), Some("b".into()));
+        assert_eq!(named(&["userdata", "serve", "--", "--config", "a"]), None);
+        assert_eq!(named(&["userdata", "serve", "--configuration=a"]), None);
+    }
+}

@@ -7,13 +7,22 @@ use crate::{
     vault::{NotAnObjectStoreUrl, ObjectStoreUrl},
 };
 
-/// Flags about storage. URLs are taken as they are and checked later, because `clap` quotes what it refuses.
+/// The flag that every command at the database has. The URL is taken as it is and checked later, because `clap` quotes what it refuses.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Storage")]
-pub struct StorageArgs {
+pub struct DatabaseArgs {
     /// Database: `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE`.
     #[arg(long, value_name = "URL", default_value = "sqlite://userdata-data/userdata.db")]
     pub database_url: Secret,
+}
+
+/// Flags about storage.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Storage")]
+pub struct StorageArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// Connections to the database, at most.
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     pub database_max_connections: u32,
@@ -33,22 +42,24 @@ pub struct StorageConfig {
     pub object_store: ObjectStoreUrl,
 }
 
-impl StorageArgs {
-    /// Checks where the database is, for commands that need nothing else.
+impl DatabaseArgs {
+    /// Checks where the database is.
     ///
     /// # Errors
     /// What is wrong with the URL, without quoting it.
-    pub fn database(&self) -> Result<StorageUrl, Error> {
+    pub fn check(&self) -> Result<StorageUrl, Error> {
         self.database_url.expose().parse::<StorageUrl>().map_err(|problem| Error::new("database-url", problem.to_string()))
     }
+}
 
+impl StorageArgs {
     /// Checks the section.
     ///
     /// # Errors
     /// Which flag cannot be used, and why.
     pub fn check(self) -> Result<StorageConfig, Error> {
         Ok(StorageConfig {
-            database: self.database()?,
+            database: self.database.check()?,
             database_max_connections: self.database_max_connections,
             object_store: self
                 .object_store_url
