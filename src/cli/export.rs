@@ -145,7 +145,8 @@ async fn write(mut export: Export, args: &ExportArgs, out: &mut impl Write) -> a
     }
     bar.finish_and_clear();
     if args.format == Format::Json {
-        let written = if args.pretty { serde_json::to_writer_pretty(&mut *out, &document) } else { serde_json::to_writer(&mut *out, &document) };
+        let written =
+            if args.pretty { serde_json::to_writer_pretty(&mut *out, &document) } else { serde_json::to_writer(&mut *out, &document) };
         written.context(cannot_write)?;
         out.write_all(b"\n").context(cannot_write)?;
     }

@@ -17,10 +17,7 @@ use tokio::{
 
 use super::{client_args::ServerArgs, progress};
 use crate::{
-    domain::{
-        limits::MAX_REQUEST_BYTES,
-        subject::UserToken,
-    },
+    domain::{limits::MAX_REQUEST_BYTES, subject::UserToken},
     grpc::{
         document::{Place, UserDocument},
         proto::{ImportUserDataRequest, ImportUserDataResponse, RecordRejection},

@@ -109,14 +109,18 @@ impl Client {
         let mut endpoint = Endpoint::from_shared(server.to_owned()).map_err(|_| ClientError::Address)?;
         match endpoint.uri().scheme_str() {
             Some("http") => {}
-            Some("https") => endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(|_| ClientError::Address)?,
+            Some("https") => {
+                endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(|_| ClientError::Address)?
+            }
             _ => return Err(ClientError::Address),
         }
         let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEP_ALIVE);
-        let channel = endpoint.connect().await.map_err(|error| ClientError::Unreachable { server: server.to_owned(), cause: root_cause(&error) })?;
+        let channel =
+            endpoint.connect().await.map_err(|error| ClientError::Unreachable { server: server.to_owned(), cause: root_cause(&error) })?;
         let channel = InterceptedService::new(channel, credential);
         Ok(Self {
-            users: proto::user_data_service_client::UserDataServiceClient::new(channel.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
+            users: proto::user_data_service_client::UserDataServiceClient::new(channel.clone())
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
             imports: proto::import_service_client::ImportServiceClient::new(channel).max_decoding_message_size(MAX_REQUEST_BYTES),
         })
     }
@@ -130,7 +134,10 @@ impl Client {
     ///
     /// # Errors
     /// The server's status, or a broken connection.
-    pub async fn import(&mut self, requests: mpsc::Receiver<proto::ImportUserDataRequest>) -> Result<proto::ImportUserDataResponse, ClientError> {
+    pub async fn import(
+        &mut self,
+        requests: mpsc::Receiver<proto::ImportUserDataRequest>,
+    ) -> Result<proto::ImportUserDataResponse, ClientError> {
         Ok(self.imports.import_user_data(ReceiverStream::new(requests)).await?.into_inner())
     }
 
@@ -138,7 +145,10 @@ impl Client {
     ///
     /// # Errors
     /// The server's status, or a broken connection.
-    pub async fn delete_user_messages(&mut self, request: proto::DeleteUserMessagesRequest) -> Result<proto::DeleteUserMessagesResponse, ClientError> {
+    pub async fn delete_user_messages(
+        &mut self,
+        request: proto::DeleteUserMessagesRequest,
+    ) -> Result<proto::DeleteUserMessagesResponse, ClientError> {
         Ok(self.users.delete_user_messages(request).await?.into_inner())
     }
 

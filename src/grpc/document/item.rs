@@ -162,7 +162,8 @@ impl Serialize for Line<'_> {
         let mut line = serializer.serialize_map(None)?;
         match self.item {
             Item::Conversation(record) => {
-                let header = ConversationForm::of(record, self.user_token).ok_or_else(|| S::Error::custom("a conversation has no time of creation"))?;
+                let header = ConversationForm::of(record, self.user_token)
+                    .ok_or_else(|| S::Error::custom("a conversation has no time of creation"))?;
                 line.serialize_entry("conversation", &header)?;
             }
             Item::Message { message, .. } => line.serialize_entry("message", message)?,

@@ -65,7 +65,9 @@ mod role {
         match Role::try_from(*role) {
             Ok(Role::User) => RoleForm::User,
             Ok(Role::Assistant) => RoleForm::Assistant,
-            Ok(Role::Unspecified) | Err(_) => return Err(ser::Error::custom("a message has a role this client does not know; use a newer one")),
+            Ok(Role::Unspecified) | Err(_) => {
+                return Err(ser::Error::custom("a message has a role this client does not know; use a newer one"));
+            }
         }
         .serialize(serializer)
     }

@@ -38,6 +38,8 @@ mod message;
 mod part;
 mod records;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod time;
 mod upload;
 
@@ -109,7 +111,7 @@ struct WrittenForm<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ConversationElement<'a> {
-    Whole(ConversationForm<'a>),
+    Whole(Box<ConversationForm<'a>>),
     Continuation(ContinuationForm<'a>),
 }
 
@@ -128,7 +130,8 @@ impl UserDocument {
         let form: DocumentForm = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| DocumentError::reading(&error))?;
         deserializer.end().map_err(|error| DocumentError::Syntax { line: error.line(), column: error.column() })?;
 
-        let elsewhere = |conversation: &ConversationForm<'_>| conversation.user_token.as_ref().is_some_and(|token| *token != form.user_token);
+        let elsewhere =
+            |conversation: &ConversationForm<'_>| conversation.user_token.as_ref().is_some_and(|token| *token != form.user_token);
         if let Some(index) = form.conversations.iter().position(elsewhere) {
             let complaint = Complaint::Rule("differs from the document's userToken; one document is about one user");
             return Err(DocumentError::Member { path: format!("conversations[{index}].userToken"), problem: complaint.to_string() });
@@ -231,7 +234,7 @@ impl Serialize for UserDocument {
             Some(mut whole) => {
                 whole.messages = Some(Cow::Borrowed(&conversation.messages));
                 whole.feedback = Some(Cow::Borrowed(&conversation.feedback));
-                ConversationElement::Whole(whole)
+                ConversationElement::Whole(Box::new(whole))
             }
             None => ConversationElement::Continuation(ContinuationForm::of(conversation, &self.user_token)),
         };

@@ -4,8 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
 use crate::grpc::proto::{
-    MessagePart, RawPart, ReasoningPart, StartPart, StartStepPart, TextPart, ToolApprovalRequestPart, ToolCallPart, ToolOutput, ToolOutputType,
-    ToolResultPart, message_part::Part,
+    MessagePart, RawPart, ReasoningPart, StartPart, StartStepPart, TextPart, ToolApprovalRequestPart, ToolCallPart, ToolOutput,
+    ToolOutputType, ToolResultPart, message_part::Part,
 };
 
 /// All members that parts of known types have. A member that is there must have its type: null is not absence here.
@@ -67,7 +67,8 @@ impl<'de> Deserialize<'de> for JsonText {
 impl Serialize for JsonText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // The parser's own message would be harmless, but says nothing to whoever reads an export.
-        let json: &RawValue = serde_json::from_str(&self.0).map_err(|_| ser::Error::custom("a JSON text of a message part is not valid JSON"))?;
+        let json: &RawValue =
+            serde_json::from_str(&self.0).map_err(|_| ser::Error::custom("a JSON text of a message part is not valid JSON"))?;
         if json.get().contains(['\n', '\r']) {
             // Line breaks stand only between tokens, where a blank says the same; a line of JSON Lines must have none.
             RawValue::from_string(json.get().replace(['\n', '\r'], " ")).map_err(ser::Error::custom)?.serialize(serializer)
@@ -155,7 +156,9 @@ impl Serialize for MessagePart {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.part {
             Some(Part::Raw(raw)) => JsonText(raw.json.clone()).serialize(serializer),
-            Some(part) => form(part).ok_or_else(|| ser::Error::custom("a tool result has no output of a known type"))?.serialize(serializer),
+            Some(part) => {
+                form(part).ok_or_else(|| ser::Error::custom("a tool result has no output of a known type"))?.serialize(serializer)
+            }
             None => Err(ser::Error::custom("a message part is of a kind this client does not know; use a newer one")),
         }
     }

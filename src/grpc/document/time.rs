@@ -70,11 +70,14 @@ pub(super) mod rfc3339_or_null {
 
 /// `with = "epoch_seconds"`: a number of seconds that must be there.
 pub(super) mod epoch_seconds {
-    use super::{Deserialize, Deserializer, RawValue, Serialize, Serializer, Timestamp, absent, de, out_of_range, parse_seconds, print_seconds, ser};
+    use super::{
+        Deserialize, Deserializer, RawValue, Serialize, Serializer, Timestamp, absent, de, out_of_range, parse_seconds, print_seconds, ser,
+    };
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
         let number = Box::<RawValue>::deserialize(deserializer)?;
-        let time = parse_seconds(number.get()).ok_or_else(|| de::Error::custom("is not a number of seconds since 1970 with at most 9 decimals"))?;
+        let time = parse_seconds(number.get())
+            .ok_or_else(|| de::Error::custom("is not a number of seconds since 1970 with at most 9 decimals"))?;
         Ok(Some(time))
     }
 
@@ -166,7 +169,9 @@ mod tests {
         for number in ["0", "1735689600", "1735689600.5", "1735689600.123456789", "-1.5", "-0.000000001"] {
             assert_eq!(print_seconds(parse_seconds(number).unwrap()).unwrap(), number);
         }
-        for (number, printed) in [("1.7356896e9", "1735689600"), ("1735689600.0", "1735689600"), ("15E-1", "1.5"), ("0e99", "0"), ("1.0000000000", "1")] {
+        for (number, printed) in
+            [("1.7356896e9", "1735689600"), ("1735689600.0", "1735689600"), ("15E-1", "1.5"), ("0e99", "0"), ("1.0000000000", "1")]
+        {
             assert_eq!(print_seconds(parse_seconds(number).unwrap()).unwrap(), printed);
         }
         for number in ["1e99", "1.0000000001", "\"1\"", "null", "1e999999999999"] {
