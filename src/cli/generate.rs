@@ -13,26 +13,26 @@ use super::{progress, sample};
 
 /// Writes invented, realistic user documents as JSON Lines; the same seed gives the same bytes.
 #[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// How many users
-    #[arg(long, env = "USERDATA_USERS", default_value_t = 30)]
-    pub users: u64,
-    /// What everything follows from
-    #[arg(long, env = "USERDATA_SEED", default_value_t = 1)]
-    pub seed: u64,
-    /// Give each user exactly so many messages
-    #[arg(long, env = "USERDATA_MESSAGES")]
-    pub messages: Option<u32>,
-    /// The file to write; standard output if absent
-    #[arg(long, env = "USERDATA_OUTPUT", value_name = "FILE")]
-    pub output: Option<PathBuf>,
+pub(super) struct GenerateArgs {
+    /// How many users.
+    #[arg(long, default_value_t = 30)]
+    users: u64,
+    /// What everything follows from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Give each user exactly so many messages.
+    #[arg(long)]
+    messages: Option<u32>,
+    /// The file to write; standard output if absent.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// If the output cannot be written.
-pub async fn run(args: GenerateArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let mut out: Box<dyn Write> = match &args.output {
         Some(path) => Box::new(BufWriter::new(File::create(path).with_context(|| format!("cannot create {}", path.display()))?)),
         None => Box::new(BufWriter::new(stdout())),

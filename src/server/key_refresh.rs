@@ -1,0 +1,54 @@
+//! Keeps the API keys in memory as the database has them, so that a revoked key stops working within seconds on every replica.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    grpc::auth::KeyRing,
+    repository::{Error, Repository},
+};
+
+/// How often the keys are read. Several reads may fail before the keys are too old.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long one read may take: a lost connection must not hold up the next.
+const ENOUGH: Duration = Duration::from_secs(2);
+
+/// Reads the keys once: before the server is ready.
+///
+/// # Errors
+/// When the database cannot be read; the keys stay as they were.
+pub async fn refresh(ring: &KeyRing, repository: &Repository) -> Result<(), Error> {
+    let read_at = Instant::now();
+    ring.refresh(repository.list_api_keys(None).await?, read_at);
+    Ok(())
+}
+
+/// Reads the keys again and again until `stop`. A failure is logged once, and so is its end.
+pub async fn keep_fresh(ring: Arc<KeyRing>, repository: Repository, stop: CancellationToken) {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    let read_again_and_again = async {
+        loop {
+            ticks.tick().await;
+            let failure = match timeout(ENOUGH, refresh(&ring, &repository)).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("the database does not answer".to_owned()),
+            };
+            match failure {
+                Some(ref error) if !failing => tracing::warn!(error, "API keys cannot be read; they are refused until they can"),
+                None if failing => tracing::info!("API keys can be read again"),
+                _ => {}
+            }
+            failing = failure.is_some();
+        }
+    };
+    let _ = stop.run_until_cancelled(read_again_and_again).await;
+}
