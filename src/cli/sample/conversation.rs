@@ -34,10 +34,14 @@ pub(super) fn conversation(dice: &mut Dice, messages: u32) -> Conversation {
         conversation_metadata: dice.chance(1, 3).then_some(ConversationMetadata { cached_at: None }),
         ..Conversation::default()
     };
+    let first_shape = dice.below(SHAPES);
     let mut now = began;
     for turn in 0..messages {
         now = now.saturating_add(3 + dice.below(90));
-        let message = message(dice, &conversation.id, turn, now, model);
+        // Every other answer is nothing but text; the others go through the kinds of parts one by one.
+        let shape = if turn % 4 == 1 { 0 } else { (turn / 4 + first_shape) % SHAPES };
+        let message = if turn.is_multiple_of(2) { from_user(dice) } else { from_agent(dice, shape, model) };
+        let message = written(dice, message, &conversation.id, now);
         conversation.total_input_tokens = conversation.total_input_tokens.saturating_add(message.input_tokens.unwrap_or(0));
         conversation.total_output_tokens = conversation.total_output_tokens.saturating_add(message.output_tokens.unwrap_or(0));
         if turn % 2 == 1 && dice.chance(1, 9) {
@@ -79,37 +83,32 @@ pub(super) fn feedback(dice: &mut Dice, agent_id: &str, message_id: &str, given:
     }
 }
 
-fn message(dice: &mut Dice, conversation_id: &str, turn: u32, written: u32, model: &str) -> Message {
+/// A message with its id and times.
+fn written(dice: &mut Dice, message: Message, conversation_id: &str, second: u32) -> Message {
     let nanos = match dice.below(4) {
         0 => dice.below(1_000) * 1_000_000,
         1 => dice.below(1_000_000) * 1_000,
         _ => 0,
     };
-    let created_at = time(written).map(|time| Timestamp { nanos: i32::try_from(nanos).unwrap_or(0), ..time });
-    let message = Message {
-        id: dice.id("msg"),
-        conversation_id: conversation_id.to_owned(),
-        created_at,
-        updated_at: created_at,
+    let created_at = time(second).map(|time| Timestamp { nanos: i32::try_from(nanos).unwrap_or(0), ..time });
+    Message { id: dice.id("msg"), conversation_id: conversation_id.to_owned(), created_at, updated_at: created_at, ..message }
+}
+
+fn from_user(dice: &mut Dice) -> Message {
+    let text = if dice.chance(1, 40) { String::new() } else { text::question(dice) };
+    let parts = vec![MessagePart { part: Some(Part::Text(TextPart { text })) }];
+    Message { role: Role::User.into(), parts, turn_context: turn_context(dice), ..Message::default() }
+}
+
+fn from_agent(dice: &mut Dice, shape: u32, model: &str) -> Message {
+    let counted = dice.chance(9, 10);
+    Message {
+        role: Role::Assistant.into(),
+        parts: answer(dice, shape).into_iter().map(|part| MessagePart { part: Some(part) }).collect(),
+        model: Some(model.to_owned()),
+        input_tokens: counted.then(|| i32::try_from(200 + dice.below(6_000)).unwrap_or(0)),
+        output_tokens: counted.then(|| i32::try_from(dice.below(500)).unwrap_or(0)),
         ..Message::default()
-    };
-    if turn.is_multiple_of(2) {
-        let text = if dice.chance(1, 40) { String::new() } else { text::question(dice) };
-        let parts = vec![MessagePart { part: Some(Part::Text(TextPart { text })) }];
-        Message { role: Role::User.into(), parts, turn_context: turn_context(dice), ..message }
-    } else {
-        // Every other answer is nothing but text; the others go through the kinds of parts one by one.
-        let shape = if turn % 4 == 1 { 0 } else { turn / 4 % SHAPES };
-        let parts = answer(dice, shape).into_iter().map(|part| MessagePart { part: Some(part) }).collect();
-        let counted = dice.chance(9, 10);
-        Message {
-            role: Role::Assistant.into(),
-            parts,
-            model: Some(model.to_owned()),
-            input_tokens: counted.then(|| i32::try_from(200 + dice.below(6_000)).unwrap_or(0)),
-            output_tokens: counted.then(|| i32::try_from(dice.below(500)).unwrap_or(0)),
-            ..message
-        }
     }
 }
 

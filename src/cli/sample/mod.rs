@@ -52,10 +52,10 @@ impl Dice {
         choices[index as usize]
     }
 
-    /// A number from 1 to about `most`: each doubling happens in one of three cases, which makes a long tail.
+    /// A number from 1 to about `most`: each doubling happens in two of five cases, which makes a long tail.
     fn long_tail(&mut self, most: u32) -> u32 {
         let mut number = 1;
-        while number < most && self.chance(1, 3) {
+        while number < most && self.chance(2, 5) {
             number *= 2;
         }
         number + self.below(number)

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message as _;
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::{
@@ -21,6 +22,16 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     assert_eq!(some, lines(7, 12, None));
     assert_eq!(some[..5], lines(7, 5, None)[..]);
     assert_ne!(some, lines(8, 12, None));
+}
+
+#[test]
+fn the_bytes_of_a_seed_never_change() {
+    let digest = Sha256::digest(lines(1, 8, None).join("\n"));
+    assert_eq!(
+        hex::encode(digest),
+        "ffe83298b41c3f8113d8faa9f05f3f30d692ab0075f427ab7c6304ea2879dce1",
+        "the generator has changed: if that was meant, so must this"
+    );
 }
 
 #[test]

@@ -60,10 +60,15 @@ fn some_conversations(dice: &mut Dice, first: bool) -> Vec<Conversation> {
     let number = if !first && dice.chance(1, 12) { 0 } else { dice.long_tail(MOST_CONVERSATIONS) };
     (0..number)
         .map(|place| {
-            let messages = if dice.chance(1, 25) { 0 } else { 1 + dice.long_tail(MOST_MESSAGES) };
+            let messages = if dice.chance(1, 25) { 0 } else { size(dice) };
             conversation(dice, if first && place == 0 { messages.max(MESSAGES_WITH_EVERY_PART) } else { messages })
         })
         .collect()
+}
+
+/// How many messages a conversation has: some, rarely very many.
+fn size(dice: &mut Dice) -> u32 {
+    2 + dice.below(8) + dice.long_tail(MOST_MESSAGES)
 }
 
 /// Conversations of exactly so many messages together; the first holds a tenth of them.
@@ -71,8 +76,7 @@ fn conversations_of(dice: &mut Dice, messages: u32) -> Vec<Conversation> {
     let mut left = messages;
     let mut conversations = Vec::new();
     while left > 0 {
-        let wished =
-            if conversations.is_empty() { (messages / 10).max(MESSAGES_WITH_EVERY_PART) } else { 1 + dice.long_tail(MOST_MESSAGES) };
+        let wished = if conversations.is_empty() { (messages / 10).max(MESSAGES_WITH_EVERY_PART) } else { size(dice) };
         let taken = wished.min(left);
         conversations.push(conversation(dice, taken));
         left -= taken;
