@@ -41,18 +41,18 @@ struct CommandLine {
 enum Command {
     /// Create, list and revoke API keys, directly in the database.
     Keys(keys::KeysArgs),
+    /// Export what is held about a user.
+    Export(export::ExportArgs),
+    /// Import user documents, one JSON document per line.
+    Import(import::ImportArgs),
+    /// Permanently delete all messages of a user.
+    DeleteMessages(delete_messages::DeleteMessagesArgs),
+    /// Erase scopes of a user's personal data.
+    ScopedDelete(scoped_delete::ScopedDeleteArgs),
     /// Ask a server whether it is serving: exit code 0 if it is, 1 if not.
     Health(health::HealthArgs),
     /// Write invented, realistic user documents as JSON Lines; the same seed gives the same bytes.
     Generate(generate::GenerateArgs),
-    /// Import user documents from JSON Lines.
-    Import(import::ImportArgs),
-    /// Export everything held about a user.
-    Export(export::ExportArgs),
-    /// Permanently delete all messages of a user; conversations, token totals, feedback and memories stay.
-    DeleteMessages(delete_messages::DeleteMessagesArgs),
-    /// Erase the chosen scopes of a user's personal data.
-    ScopedDelete(scoped_delete::ScopedDeleteArgs),
 }
 
 /// Runs one command line: exit code 0, 1 when the command fails, 2 when the command line or the settings file is wrong.
@@ -67,12 +67,12 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match command_line.command {
         Command::Keys(args) => keys::run(args).await,
-        Command::Health(args) => health::run(args).await,
-        Command::Generate(args) => generate::run(args),
-        Command::Import(args) => import::run(args).await,
         Command::Export(args) => export::run(args).await,
+        Command::Import(args) => import::run(args).await,
         Command::DeleteMessages(args) => delete_messages::run(args).await,
         Command::ScopedDelete(args) => scoped_delete::run(args).await,
+        Command::Health(args) => health::run(args).await,
+        Command::Generate(args) => generate::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,11 @@
 //! The section about storage: the database and the object store.
 
-use std::{fmt, path};
-
-use url::Url;
-
 use super::Error;
-use crate::{domain::secret::Secret, repository::StorageUrl};
+use crate::{
+    domain::secret::Secret,
+    repository::StorageUrl,
+    vault::{NotAnObjectStoreUrl, ObjectStoreUrl},
+};
 
 /// Flags about storage. URLs are taken as they are and checked later, because `clap` quotes what it refuses.
 #[derive(clap::Args, Clone, Debug)]
@@ -50,83 +50,11 @@ impl StorageArgs {
         Ok(StorageConfig {
             database: self.database()?,
             database_max_connections: self.database_max_connections,
-            object_store: ObjectStoreUrl::parse(&self.object_store_url)?,
+            object_store: self
+                .object_store_url
+                .expose()
+                .parse()
+                .map_err(|problem: NotAnObjectStoreUrl| Error::new("object-store-url", problem.to_string()))?,
         })
-    }
-}
-
-/// Where the object store is. `Display` and `Debug` show no user, password or parameter.
-#[derive(Clone)]
-pub struct ObjectStoreUrl(Url);
-
-impl ObjectStoreUrl {
-    /// Reads an object store's URL. `file://some/folder` is relative to the working directory and made absolute here.
-    ///
-    /// # Errors
-    /// What is wrong with it, without quoting it.
-    pub fn parse(url: &Secret) -> Result<Self, Error> {
-        let refuse = |problem: &str| Error::new("object-store-url", problem);
-        let url = match url.expose().strip_prefix("file://") {
-            Some(folder) => {
-                let folder = path::absolute(folder).map_err(|problem| refuse(&problem.to_string()))?;
-                Url::from_directory_path(folder).map_err(|()| refuse("names no folder; write file://FOLDER"))?
-            }
-            None => Url::parse(url.expose()).map_err(|problem| refuse(&format!("is no URL: {problem}")))?,
-        };
-        match url.scheme() {
-            "file" | "memory" => Ok(Self(url)),
-            "s3" if url.has_host() => Ok(Self(url)),
-            "s3" => Err(refuse("names no bucket; write s3://BUCKET/PREFIX")),
-            _ => Err(refuse("has a scheme that is not file, s3 or memory")),
-        }
-    }
-
-    /// The URL, absolute.
-    pub fn url(&self) -> &Url {
-        &self.0
-    }
-}
-
-impl fmt::Display for ObjectStoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&place(&self.0))
-    }
-}
-
-impl fmt::Debug for ObjectStoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Scheme, host, port and path of a URL: nothing that lets anyone in.
-fn place(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn object_store(url: &str) -> Result<ObjectStoreUrl, Error> {
-        ObjectStoreUrl::parse(&url.to_owned().into())
-    }
-
-    #[test]
-    fn a_bad_object_store_is_refused_without_being_quoted() {
-        for bad in ["hunter2", "https://anna:hunter2@host", "s3://", "gs://hunter2"] {
-            let error = object_store(bad).map(|url| url.to_string()).unwrap_err();
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_relative_folder_of_objects_is_in_the_working_directory() {
-        let here = path::absolute("some/folder").unwrap();
-        assert_eq!(object_store("file://some/folder").unwrap().url().to_file_path().unwrap(), here);
-        assert_eq!(object_store("file:///some/folder").unwrap().url().as_str(), "file:///some/folder/");
-        assert_eq!(object_store("s3://bucket/prefix").unwrap().to_string(), "s3://bucket/prefix");
-        assert_eq!(object_store("memory://").unwrap().url().scheme(), "memory");
     }
 }
