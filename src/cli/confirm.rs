@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 ///
 /// # Errors
 /// If the answer is not yes, or there is no terminal to ask on.
-pub fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
+pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }

@@ -9,23 +9,23 @@ use crate::grpc::proto::DeleteUserMessagesRequest;
 
 /// Permanently deletes all messages of a user; conversations, token totals, feedback and memories stay.
 #[derive(Debug, Args)]
-pub struct DeleteMessagesArgs {
-    /// The user token
+pub(super) struct DeleteMessagesArgs {
+    /// The user token.
     #[arg(value_name = "USER")]
-    pub user: String,
-    /// Delete without asking
-    #[arg(long, env = "USERDATA_YES")]
-    pub yes: bool,
+    user: String,
+    /// Delete without asking.
+    #[arg(long)]
+    yes: bool,
     /// The server and the credential.
     #[command(flatten)]
-    pub server: ServerArgs,
+    server: ServerArgs,
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// If it was not confirmed, or the call failed.
-pub async fn run(args: DeleteMessagesArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: DeleteMessagesArgs) -> anyhow::Result<()> {
     confirm("Permanently delete all messages of this user?", args.yes)?;
     let deleted = args.server.connect().await?.delete_user_messages(DeleteUserMessagesRequest { user_token: args.user }).await?;
     let mut out = stdout().lock();

@@ -19,60 +19,60 @@ use crate::grpc::{
 
 /// Exports everything held about a user.
 #[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// The user token
+pub(super) struct ExportArgs {
+    /// The user token.
     #[arg(value_name = "USER")]
-    pub user: String,
-    /// One JSON document, or JSON Lines with a record each, which need no memory
-    #[arg(long, env = "USERDATA_FORMAT", value_enum, default_value_t = Format::Json)]
-    pub format: Format,
-    /// Spread the JSON document over lines; without, it is one line that `import` takes
-    #[arg(long, env = "USERDATA_PRETTY")]
-    pub pretty: bool,
-    /// The file to write; standard output if absent. It appears when the export is complete
-    #[arg(long, env = "USERDATA_OUTPUT", value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Only these categories; repeat it or separate them by commas
-    #[arg(long, env = "USERDATA_CATEGORY", value_enum, value_delimiter = ',')]
-    pub category: Vec<CategoryName>,
-    /// Also forgotten and soft-deleted records, marked; needs the permission `admin`
-    #[arg(long, env = "USERDATA_INCLUDE_DELETED")]
-    pub include_deleted: bool,
-    /// Also the content of uploads, as base64
-    #[arg(long, env = "USERDATA_WITH_CONTENT")]
-    pub with_content: bool,
+    user: String,
+    /// One JSON document, or JSON Lines with a record each, which need no memory.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+    /// Spread the JSON document over lines; without, it is one line that `import` takes.
+    #[arg(long)]
+    pretty: bool,
+    /// The file to write; standard output if absent. It appears when the export is complete.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Only these categories; repeat it or separate them by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    category: Vec<CategoryName>,
+    /// Also forgotten and soft-deleted records, marked; needs the permission `admin`.
+    #[arg(long)]
+    include_deleted: bool,
+    /// Also the content of uploads, as base64.
+    #[arg(long)]
+    with_content: bool,
     /// The server and the credential.
     #[command(flatten)]
-    pub server: ServerArgs,
+    server: ServerArgs,
 }
 
 /// How an export is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Format {
-    /// One JSON document that nests as the HTTP documents do
+pub(super) enum Format {
+    /// One JSON document that nests as the HTTP documents do.
     Json,
-    /// JSON Lines, a record each
+    /// JSON Lines, a record each.
     Jsonl,
 }
 
 /// A category on the command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum CategoryName {
-    /// Conversations, without what is nested in them
+pub(super) enum CategoryName {
+    /// Conversations, without what is nested in them.
     Conversations,
-    /// Messages
+    /// Messages.
     Messages,
-    /// Feedback
+    /// Feedback.
     Feedback,
-    /// Memories
+    /// Memories.
     Memories,
-    /// Uploads
+    /// Uploads.
     Uploads,
-    /// Assistants
+    /// Assistants.
     Assistants,
-    /// Sessions
+    /// Sessions.
     Sessions,
-    /// Compaction cache
+    /// Compaction cache.
     CompactionCache,
 }
 
@@ -95,7 +95,7 @@ impl From<CategoryName> for Category {
 ///
 /// # Errors
 /// If the call failed, the export is not whole, or it cannot be written.
-pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: ExportArgs) -> anyhow::Result<()> {
     let client = args.server.connect().await?;
     let export = client.export(ExportUserDataRequest {
         user_token: args.user.clone(),

@@ -26,13 +26,13 @@ use crate::{
 
 /// Imports user documents from JSON Lines.
 #[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// JSON Lines, one user document per line; `-` for standard input
+pub(super) struct ImportArgs {
+    /// JSON Lines, one user document per line; `-` for standard input.
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    file: PathBuf,
     /// The server and the credential.
     #[command(flatten)]
-    pub server: ServerArgs,
+    server: ServerArgs,
 }
 
 /// Requests that may wait to be sent.
@@ -42,7 +42,7 @@ const WAITING_REQUESTS: usize = 4;
 ///
 /// # Errors
 /// If the file cannot be read, the call failed, or anything was rejected; what was not rejected stays imported.
-pub async fn run(args: ImportArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
     let (input, length): (Box<dyn AsyncBufRead + Unpin>, _) = if args.file.as_os_str() == "-" {
         (Box::new(BufReader::new(stdin())), None)
     } else {

@@ -4,10 +4,12 @@ mod client_args;
 mod confirm;
 mod delete_messages;
 mod export;
+mod generate;
 mod health;
 mod import;
 mod keys;
 mod progress;
+pub mod sample;
 mod scoped_delete;
 
 use std::{
@@ -49,6 +51,8 @@ enum Command {
     ScopedDelete(scoped_delete::ScopedDeleteArgs),
     /// Ask a server whether it is serving: exit code 0 if it is, 1 if not.
     Health(health::HealthArgs),
+    /// Write invented, realistic user documents as JSON Lines; the same seed gives the same bytes.
+    Generate(generate::GenerateArgs),
 }
 
 /// Runs one command line: exit code 0, 1 when the command fails, 2 when the command line or the settings file is wrong.
@@ -68,6 +72,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::DeleteMessages(args) => delete_messages::run(args).await,
         Command::ScopedDelete(args) => scoped_delete::run(args).await,
         Command::Health(args) => health::run(args).await,
+        Command::Generate(args) => generate::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,44 +10,44 @@ use crate::grpc::proto::ScopedDeleteRequest;
 
 /// Erases the chosen scopes of a user's personal data.
 #[derive(Debug, Args)]
-pub struct ScopedDeleteArgs {
-    /// The user token
+pub(super) struct ScopedDeleteArgs {
+    /// The user token.
     #[arg(value_name = "USER")]
-    pub user: String,
-    /// Forget personal conversations; rows stay for billing
-    #[arg(long, env = "USERDATA_DIALOGUES")]
-    pub dialogues: bool,
-    /// Delete personal uploads and their files
-    #[arg(long, env = "USERDATA_VAULT")]
-    pub vault: bool,
-    /// Permanently delete personal memories
-    #[arg(long, env = "USERDATA_MEMORY")]
-    pub memory: bool,
-    /// Soft-delete personal assistants
-    #[arg(long, env = "USERDATA_ASSISTANTS")]
-    pub assistants: bool,
-    /// Soft-delete the feedback the user wrote
-    #[arg(long, env = "USERDATA_FEEDBACK")]
-    pub feedback: bool,
-    /// Permanently delete the user's login sessions
-    #[arg(long, env = "USERDATA_SESSIONS")]
-    pub sessions: bool,
-    /// All six scopes
-    #[arg(long, env = "USERDATA_ALL")]
-    pub all: bool,
-    /// Delete without asking
-    #[arg(long, env = "USERDATA_YES")]
-    pub yes: bool,
+    user: String,
+    /// Forget personal conversations; rows stay for billing.
+    #[arg(long)]
+    dialogues: bool,
+    /// Delete personal uploads and their files.
+    #[arg(long)]
+    vault: bool,
+    /// Permanently delete personal memories.
+    #[arg(long)]
+    memory: bool,
+    /// Soft-delete personal assistants.
+    #[arg(long)]
+    assistants: bool,
+    /// Soft-delete the feedback the user wrote.
+    #[arg(long)]
+    feedback: bool,
+    /// Permanently delete the user's login sessions.
+    #[arg(long)]
+    sessions: bool,
+    /// All six scopes.
+    #[arg(long)]
+    all: bool,
+    /// Delete without asking.
+    #[arg(long)]
+    yes: bool,
     /// The server and the credential.
     #[command(flatten)]
-    pub server: ServerArgs,
+    server: ServerArgs,
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// If no scope was chosen, it was not confirmed, the call failed, or a file could not be removed.
-pub async fn run(args: ScopedDeleteArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: ScopedDeleteArgs) -> anyhow::Result<()> {
     let request = ScopedDeleteRequest {
         user_token: args.user,
         dialogues: args.dialogues || args.all,

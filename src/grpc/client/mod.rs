@@ -2,6 +2,8 @@
 //! the records (`cli`).
 
 mod export;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt::Write, time::Duration};
 
@@ -190,41 +192,4 @@ fn describe(status: &Status) -> String {
         let _ = write!(line, "; try again in {} s", delay.as_secs_f32().ceil());
     }
     line.replace(['\n', '\r'], " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use tonic::Code;
-    use tonic_types::ErrorDetails;
-
-    use super::*;
-
-    #[test]
-    fn a_status_is_told_in_one_line_with_paths_and_reason() {
-        let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", "userdata", HashMap::new());
-        details.add_bad_request_violation("user_token", "is missing; set it").add_bad_request_violation("categories[1]", "is not\none");
-        details.set_retry_info(Some(Duration::from_millis(1_500)));
-        let status = Status::with_error_details(Code::InvalidArgument, "2 fields are wrong", details);
-        assert_eq!(
-            ClientError::from(status).to_string(),
-            "2 fields are wrong; user_token is missing; set it; categories[1] is not one [INVALID_REQUEST]; try again in 2 s"
-        );
-    }
-
-    #[tokio::test]
-    async fn addresses_that_are_none_are_refused() {
-        for server in ["localhost:1", "ftp://localhost", "http://", ""] {
-            let credential = Credential::access_token("x").unwrap();
-            assert!(matches!(Client::connect(server, credential).await, Err(ClientError::Address)), "{server}");
-        }
-    }
-
-    #[test]
-    fn a_credential_is_not_printed() {
-        let Credential(values) = Credential::api_key("A", "udk_secret").unwrap();
-        assert!(!format!("{values:?}").contains("udk_secret"));
-        assert!(matches!(Credential::api_key("A", "line\nbreak"), Err(ClientError::Credential)));
-    }
 }

@@ -36,7 +36,6 @@ impl DocumentError {
         let text = cause.to_string();
         let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
         let path = error.path().to_string();
-        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
         let join = |parent: &str, name: &str| if parent.is_empty() || parent == "." { name.to_owned() } else { format!("{parent}.{name}") };
 
         let (path, problem) = if let Some(name) = text.strip_prefix("missing field ") {
@@ -44,7 +43,7 @@ impl DocumentError {
         } else if text.starts_with("unknown field ") {
             (path, "is not a member of this record; remove it".to_owned())
         } else if let Some(name) = text.strip_prefix("duplicate field ") {
-            (join(parent, name.trim_matches('`')), "is there twice; keep one".to_owned())
+            (join(&path, name.trim_matches('`')), "is there twice; keep one".to_owned())
         } else if text.starts_with("unknown variant ") {
             (path, format!("is not one of the known values; choose {}", expected(text)))
         } else if text.starts_with("invalid ") {
@@ -60,5 +59,9 @@ impl DocumentError {
 /// What a parser's message says it expected. What stands before it may quote content.
 fn expected(text: &str) -> &str {
     const WORD: &str = ", expected ";
-    text.rfind(WORD).map_or("another value", |start| &text[start + WORD.len()..])
+    match text.rfind(WORD).map(|start| &text[start + WORD.len()..]) {
+        None => "another value",
+        Some(record) if record.starts_with("struct ") => "an object",
+        Some(expected) => expected,
+    }
 }

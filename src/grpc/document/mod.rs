@@ -38,6 +38,8 @@ mod message;
 mod part;
 mod records;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod time;
 mod upload;
 
@@ -109,7 +111,7 @@ struct WrittenForm<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ConversationElement<'a> {
-    Whole(ConversationForm<'a>),
+    Whole(Box<ConversationForm<'a>>),
     Continuation(ContinuationForm<'a>),
 }
 
@@ -232,7 +234,7 @@ impl Serialize for UserDocument {
             Some(mut whole) => {
                 whole.messages = Some(Cow::Borrowed(&conversation.messages));
                 whole.feedback = Some(Cow::Borrowed(&conversation.feedback));
-                ConversationElement::Whole(whole)
+                ConversationElement::Whole(Box::new(whole))
             }
             None => ConversationElement::Continuation(ContinuationForm::of(conversation, &self.user_token)),
         };
