@@ -1,6 +1,6 @@
 //! The schema of `userdata`, up and down, on SQLite and PostgreSQL. It cannot see the service: what was migrated once stays as it was.
 
-pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
+pub use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 mod m0001_create_tables;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::{SpanRelativeTo, fmt::friendly::SpanParser};
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::{
         subject::ApplicationId,
         timestamp::{Clock, Timestamp},
     },
-    repository::{Engine, Repository, SchemaState},
+    repository::Repository,
 };
 
 #[derive(Args, Debug)]
@@ -56,7 +56,7 @@ struct ListArgs {
     application: Option<ApplicationId>,
     /// How to print them.
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    list_format: Format,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -116,7 +116,7 @@ async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
     let keys = repository.list_api_keys(args.application.as_ref()).await?;
     repository.close().await?;
     let mut out = io::stdout().lock();
-    match args.format {
+    match args.list_format {
         Format::Json => {
             let keys: Vec<_> = keys.iter().map(as_json).collect();
             writeln!(out, "{:#}", serde_json::Value::Array(keys))?;
@@ -148,12 +148,7 @@ async fn revoke(args: RevokeArgs, clock: Clock) -> anyhow::Result<()> {
 async fn open(database: &DatabaseArgs, clock: Clock) -> anyhow::Result<Repository> {
     let url = database.check()?;
     let repository = Repository::open(&url, 1, clock).await.with_context(|| format!("cannot open {url}"))?;
-    match (url.engine(), repository.schema_state().await?) {
-        (_, SchemaState::Current) => {}
-        (Engine::Sqlite, SchemaState::Behind(_)) => repository.migrate().await?,
-        (Engine::Postgres, SchemaState::Behind(_)) => bail!("the schema of {url} is behind; run `userdata migrate`"),
-        (_, SchemaState::Ahead) => bail!("{url} was migrated by a newer userdata; use that"),
-    }
+    repository.require_schema(false).await.with_context(|| format!("cannot use {url}"))?;
     Ok(repository)
 }
 

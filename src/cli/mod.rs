@@ -3,6 +3,7 @@
 mod client_args;
 mod confirm;
 mod delete_messages;
+mod demo;
 mod export;
 mod generate;
 mod health;
@@ -11,6 +12,7 @@ mod keys;
 mod progress;
 pub mod sample;
 mod scoped_delete;
+mod serve;
 
 use std::{
     ffi::OsString,
@@ -39,6 +41,12 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Serve on embedded SQLite with invented users, and print calls to paste. Nothing needs to be set up.
+    Demo(demo::DemoArgs),
+    /// Serve.
+    Serve(serve::ServeArgs),
+    /// Bring the schema of the database up to date.
+    Migrate(serve::MigrateArgs),
     /// Create, list and revoke API keys, directly in the database.
     Keys(keys::KeysArgs),
     /// Export what is held about a user.
@@ -66,6 +74,9 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match command_line.command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Migrate(args) => serve::migrate(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Import(args) => import::run(args).await,

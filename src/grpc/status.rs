@@ -92,7 +92,12 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
             let message = "the object store cannot be reached; try again";
             try_again(Code::Unavailable, ErrorReason::ObjectStoreUnavailable, message, STORE_RETRY)
         }
-        operations::Error::Repository(repository::Error::Corrupt(_) | repository::Error::Refused(_)) => {
+        operations::Error::Repository(
+            repository::Error::Corrupt(_)
+            | repository::Error::Refused(_)
+            | repository::Error::SchemaBehind(_)
+            | repository::Error::SchemaAhead,
+        ) => {
             tracing::error!(request_id = call.request_id(), %error, "unforeseen");
             let mut details = ErrorDetails::new();
             let metadata = HashMap::from([("request_id".to_owned(), call.request_id().to_owned())]);

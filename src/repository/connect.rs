@@ -1,8 +1,14 @@
 //! Opening the database, and what differs between the engines: pools, pragmas, migrations.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
-use migrations::{Migrator, MigratorTrait};
+use migrations::{Migrator, MigratorTrait, SchemaManager};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
     sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous},
@@ -60,7 +66,13 @@ impl FromStr for StorageUrl {
                 url.set_query(None);
                 url
             }
-            Engine::Postgres => text.parse().map_err(|_| NotAStorageUrl)?,
+            Engine::Postgres => {
+                let url: url::Url = text.parse().map_err(|_| NotAStorageUrl)?;
+                if !url.has_host() || url.cannot_be_a_base() {
+                    return Err(NotAStorageUrl);
+                }
+                url
+            }
         };
         Ok(Self { url, engine })
     }
@@ -128,24 +140,43 @@ impl Repository {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn schema_state(&self) -> Result<SchemaState, Error> {
-        let known = Migrator::migrations();
-        let applied = match Migrator::get_migration_models(&self.write).await {
-            Ok(models) => models.len(),
-            Err(_) => 0,
+        let applied = if SchemaManager::new(&self.write).has_table("seaql_migrations").await? {
+            Migrator::get_migration_models(&self.write).await?.len()
+        } else {
+            0
         };
-        Ok(match known.len().checked_sub(applied) {
+        Ok(match Migrator::migrations().len().checked_sub(applied) {
             Some(0) => SchemaState::Current,
             Some(missing) => SchemaState::Behind(missing),
             None => SchemaState::Ahead,
         })
     }
 
-    /// Brings the schema up to date. Several replicas may do so at once.
+    /// Makes sure that the schema is the one this program was written for. One that is behind is migrated on SQLite, elsewhere only if
+    /// `migrate` says so.
+    ///
+    /// # Errors
+    /// When the schema is another, with what to do about it.
+    pub async fn require_schema(&self, migrate: bool) -> Result<(), Error> {
+        match self.schema_state().await? {
+            SchemaState::Current => Ok(()),
+            SchemaState::Behind(_) if migrate || self.engine == Engine::Sqlite => self.migrate().await,
+            SchemaState::Behind(missing) => Err(Error::SchemaBehind(missing)),
+            SchemaState::Ahead => Err(Error::SchemaAhead),
+        }
+    }
+
+    /// Brings the schema up to date, all of it or nothing. Several replicas may do so at once: they wait for each other.
     ///
     /// # Errors
     /// When a migration fails; nothing of it stays.
     pub async fn migrate(&self) -> Result<(), Error> {
-        Ok(Migrator::up(&self.write, None).await?)
+        let transaction = self.begin().await?;
+        if self.engine == Engine::Postgres {
+            transaction.execute_unprepared("SELECT pg_advisory_xact_lock(7553624)").await?;
+        }
+        Migrator::up(&transaction, None).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Takes the whole schema down again, with all data.
@@ -161,7 +192,8 @@ impl Repository {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        Ok(self.write.execute_unprepared("SELECT 1").await.map(drop)?)
+        self.write.execute_unprepared("SELECT 1").await?;
+        Ok(())
     }
 
     /// Ends all connections.
@@ -195,10 +227,7 @@ impl Repository {
 /// One connection that writes, several that read: SQLite lets no more than one write at a time.
 async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
     let file = url.file().ok_or_else(|| Error::Unavailable("the database URL names no file".to_owned()))?;
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Error::Unavailable(format!("the folder {} cannot be made: {error}", folder.display())))?;
-    }
+    make_private_file(&file).map_err(|error| Error::Unavailable(format!("{} cannot be made: {error}", file.display())))?;
     let options = |connections: u32, read_only: bool| {
         let mut options = ConnectOptions::new("sqlite::memory:");
         let file = file.clone();
@@ -229,6 +258,14 @@ async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<(Database
     let write = Database::connect(options(1, false)).await?;
     let read = Database::connect(options(max_connections.max(1), true)).await?;
     Ok((write, read))
+}
+
+/// Makes the file, and its folder, for nobody but the user the service runs as: SQLite gives its log the same mode.
+fn make_private_file(file: &Path) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file).map(drop)
 }
 
 async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<DatabaseConnection, Error> {

@@ -17,6 +17,12 @@ pub enum Error {
     /// A row that cannot be: written by another program, or by a newer version.
     #[error("a stored value is not valid: {0}")]
     Corrupt(&'static str),
+    /// The schema is older than this program.
+    #[error("the schema is {0} migration(s) behind; run `userdata migrate`, or `userdata serve --migrate`")]
+    SchemaBehind(usize),
+    /// The schema is newer than this program.
+    #[error("the schema was migrated by a newer userdata; use that, or a newer one")]
+    SchemaAhead,
     /// Anything else the database said.
     #[error("the database refused: {0}")]
     Refused(String),

@@ -1,3 +1,107 @@
-//! The composition root: build, run, drain.
+//! The composition root: build (stores open, port bound, address known), run, drain.
 
+mod health;
 pub mod key_refresh;
+mod run;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    config::{ServerConfig, listen::ListenConfig},
+    domain::timestamp::Clock,
+    grpc::auth::{IssuerError, Issuers, KeyRing},
+    repository::{self, Repository},
+    vault::{self, Vault},
+};
+
+/// Why the server could not be built, or stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error("{place}: {error}")]
+    Database {
+        /// Where it is.
+        place: String,
+        /// What it says.
+        error: repository::Error,
+    },
+    /// The object store.
+    #[error("{place}: {error}")]
+    ObjectStore {
+        /// Where it is.
+        place: String,
+        /// What it says.
+        error: vault::Error,
+    },
+    /// An issuer of JWTs.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// The port.
+    #[error("cannot listen on {address}: {error}; is another server running there?")]
+    Listen {
+        /// What was to be listened on.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The contract's own descriptors.
+    #[error("the service cannot describe itself: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport.
+    #[error("the server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// A server that is built: it has its port, and its stores are open.
+pub struct Server {
+    repository: Repository,
+    vault: Vault,
+    keys: Arc<KeyRing>,
+    issuers: Arc<Issuers>,
+    listener: TcpListener,
+    address: SocketAddr,
+    config: ListenConfig,
+    clock: Clock,
+}
+
+impl Server {
+    /// Opens the stores and binds the port. `migrate` brings a PostgreSQL schema up to date; an SQLite file always is.
+    ///
+    /// # Errors
+    /// When a store cannot be opened, its schema is another, or the port is taken.
+    pub async fn build(config: ServerConfig, migrate: bool, clock: Clock) -> Result<Self, Error> {
+        let place = config.storage.database.to_string();
+        let database = |error| Error::Database { place: place.clone(), error };
+        let repository =
+            Repository::open(&config.storage.database, config.storage.database_max_connections, clock).await.map_err(database)?;
+        repository.require_schema(migrate).await.map_err(database)?;
+        let vault = Vault::open(&config.storage.object_store)
+            .map_err(|error| Error::ObjectStore { place: config.storage.object_store.to_string(), error })?;
+        let issuers = Arc::new(Issuers::new(&config.auth)?);
+        let keys = Arc::new(KeyRing::default());
+        key_refresh::refresh(&keys, &repository).await.map_err(database)?;
+        let listen = |error| Error::Listen { address: config.listen.listen, error };
+        let listener = TcpListener::bind(config.listen.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        tracing::info!(
+            %address,
+            database = %config.storage.database,
+            object_store = %config.storage.object_store,
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+        Ok(Self { repository, vault, keys, issuers, listener, address, config: config.listen, clock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The database, for what is done beside the service.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+}
