@@ -146,11 +146,7 @@ Erase:
     -d '{{"userToken": "{example}", "dialogues": true, "vault": true}}' {address} userdata.v1.UserDataService/ScopedDelete
 
 Ctrl-C stops it. Remove {folder} to begin anew.
-"#,
-        counts.conversations,
-        counts.messages,
-        counts.memories,
-        counts.uploads,
+"#
     )?;
     Ok(())
 }
