@@ -186,12 +186,12 @@ async function main() {
 
   const bad = credentials(`${process.env.USERDATA_TEST_API_KEY.slice(0, -1)}~`);
   for (const call of [
-    exportAll(bob, {}, bad),
-    unary("DeleteUserMessages", { user_token: bob }, bad),
-    unary("ScopedDelete", everyScope, bad),
-    importAll([], bad),
+    () => exportAll(bob, {}, bad),
+    () => unary("DeleteUserMessages", { user_token: bob }, bad),
+    () => unary("ScopedDelete", everyScope, bad),
+    () => importAll([], bad),
   ]) {
-    assert.deepEqual(await refusal(call), {
+    assert.deepEqual(await refusal(call()), {
       code: grpc.status.UNAUTHENTICATED, reason: "ERROR_REASON_CREDENTIAL_NOT_ACCEPTED", fields: [],
     });
   }
