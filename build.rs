@@ -16,10 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, [PROTO_ROOT])?;
     fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
 
-    tonic_prost_build::configure()
-        .build_server(false)
-        .btree_map(".")
-        .compile_fds(descriptors.clone())?;
+    tonic_prost_build::configure().build_server(false).btree_map(".").compile_fds(descriptors.clone())?;
 
     // An export leaves in the form in which its messages are stored. The server therefore answers with bytes that are already encoded,
     // where the generated type would have them decoded and encoded again.

@@ -34,6 +34,20 @@ impl Category {
         Self::Sessions,
         Self::CompactionCache,
     ];
+
+    /// The category's name, as the tables and the contract's counts have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Conversations => "conversations",
+            Self::Messages => "messages",
+            Self::Feedback => "feedback",
+            Self::Memories => "memories",
+            Self::Uploads => "uploads",
+            Self::Assistants => "assistants",
+            Self::Sessions => "sessions",
+            Self::CompactionCache => "compaction_cache",
+        }
+    }
 }
 
 /// A set of categories that is not empty.

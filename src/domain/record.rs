@@ -222,4 +222,3 @@ pub struct CompactionCacheEntry {
     /// The summary.
     pub text: String,
 }
-

@@ -1,4 +1,17 @@
 //! All that knows tonic and prost. Absent on purpose: SQL, and what an operation does.
 
+pub mod auth;
+pub mod client;
+mod convert;
+mod delete_user_messages;
+pub mod document;
 pub mod export_frame;
+mod export_user_data;
+mod frame_packer;
+mod import_user_data;
 pub mod proto;
+mod scoped_delete;
+mod service;
+pub mod status;
+
+pub use service::Services;

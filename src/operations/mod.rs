@@ -1,1 +1,10 @@
-//! .
+//! What each RPC does, one file per RPC: the place where repository and vault meet. Absent on purpose: wire formats, SQL.
+
+mod conversation_reader;
+pub mod delete_user_messages;
+mod error;
+pub mod export_user_data;
+pub mod import_user_data;
+pub mod scoped_delete;
+
+pub use error::Error;

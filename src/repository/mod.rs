@@ -1,1 +1,42 @@
-//! .
+//! All that knows sea-orm: entities, queries, transactions. Everything about a user takes a [`Subject`](crate::domain::subject::Subject),
+//! so a query that forgets whose data it is about cannot be written. Absent on purpose: generated types, the object store.
+
+mod api_key;
+mod assistant;
+mod compaction_cache;
+mod connect;
+mod conversation;
+mod delete_messages;
+mod entity;
+mod error;
+mod feedback;
+mod import;
+mod memory;
+mod message;
+mod page;
+mod scoped_delete;
+mod session;
+mod subject;
+mod transaction;
+mod upload;
+mod upsert;
+
+pub use connect::{Engine, SchemaState, StorageUrl};
+pub use conversation::ConversationsFrom;
+pub use error::Error;
+pub use message::Stretch;
+pub use page::Page;
+pub use subject::Held;
+
+use sea_orm::DatabaseConnection;
+
+use crate::domain::timestamp::Clock;
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    engine: Engine,
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    clock: Clock,
+}

@@ -1,1 +1,3 @@
-//! .
+//! The composition root: build, run, drain.
+
+pub mod key_refresh;

@@ -1,1 +1,105 @@
-//! .
+//! The content of uploads, in an object store. An object's name is made from digests of its subject and its upload, so neither a listing
+//! nor an error tells who somebody is. Absent on purpose: the uploads' records, which are the repository's.
+
+mod content_writer;
+mod open;
+
+pub use content_writer::ContentWriter;
+pub use open::{NotAnObjectStoreUrl, ObjectStoreUrl};
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{limits::CONTENT_PIECE_BYTES, subject::Subject};
+
+/// The object store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+/// Why the object store could not do its work. The text is for the operator: it names no content and no credential.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store said no.
+    #[error("the object store refuses access; check its credentials")]
+    Refused,
+    /// The store failed or did not answer. The cause is in the log.
+    #[error("the object store failed or did not answer")]
+    Unavailable,
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        tracing::warn!(%error, "the object store failed");
+        match error {
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Self::Refused,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// A piece of content.
+pub struct Piece {
+    /// The bytes; empty only for an empty object.
+    pub data: Bytes,
+    /// The length of the whole object.
+    pub size: u64,
+}
+
+impl Vault {
+    /// Reads the piece of an upload's content that begins at `offset`; `None` if the store has no such object.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn read(&self, subject: &Subject, upload_id: &str, offset: u64) -> Result<Option<Piece>, Error> {
+        let location = self.location(subject, upload_id);
+        let size = match self.store.head(&location).await {
+            Ok(meta) => meta.size,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let end = size.min(offset.saturating_add(CONTENT_PIECE_BYTES as u64));
+        if offset >= end {
+            return Ok(Some(Piece { data: Bytes::new(), size }));
+        }
+        let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
+        match self.store.get_opts(&location, options).await {
+            Ok(found) => Ok(Some(Piece { data: found.bytes().await?, size })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Begins to write an upload's content. It appears as a whole, when the writer is finished.
+    pub fn write(&self, subject: &Subject, upload_id: &str) -> ContentWriter {
+        ContentWriter::new(Arc::clone(&self.store), self.location(subject, upload_id))
+    }
+
+    /// Removes an upload's content. One already gone counts as removed.
+    ///
+    /// # Errors
+    /// When the store fails; the content may be there still.
+    pub async fn remove(&self, subject: &Subject, upload_id: &str) -> Result<(), Error> {
+        match self.store.delete(&self.location(subject, upload_id)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The name of an object: the prefix, 128 bits for the subject, 256 for the upload.
+    fn location(&self, subject: &Subject, upload_id: &str) -> Path {
+        let mut hash = Sha256::new_with_prefix(b"userdata subject");
+        for part in [subject.application().as_str(), subject.user_token().as_str()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let subject = hex::encode(&hash.finalize()[..16]);
+        let upload = hex::encode(Sha256::digest(upload_id));
+        self.prefix.clone().join(subject.as_str()).join(upload.as_str())
+    }
+}

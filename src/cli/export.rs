@@ -1,0 +1,218 @@
+//! `export USER`.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufWriter, Write, stderr, stdout},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+
+use super::{client_args::ServerArgs, progress};
+use crate::grpc::{
+    client::Export,
+    document::{Item, Line, UserDocument},
+    proto::{Category, ExportSummary, ExportUserDataRequest},
+};
+
+/// Exports everything held about a user.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The user token.
+    #[arg(value_name = "USER")]
+    user: String,
+    /// One JSON document, or JSON Lines with a record each, which need no memory.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+    /// Spread the JSON document over lines; without, it is one line that `import` takes.
+    #[arg(long)]
+    pretty: bool,
+    /// The file to write; standard output if absent. It appears when the export is complete.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Only these categories; repeat it or separate them by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    category: Vec<CategoryName>,
+    /// Also forgotten and soft-deleted records, marked; needs the permission `admin`.
+    #[arg(long)]
+    include_deleted: bool,
+    /// Also the content of uploads, as base64.
+    #[arg(long)]
+    with_content: bool,
+    /// The server and the credential.
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// How an export is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Format {
+    /// One JSON document that nests as the HTTP documents do.
+    Json,
+    /// JSON Lines, a record each.
+    Jsonl,
+}
+
+/// A category on the command line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum CategoryName {
+    /// Conversations, without what is nested in them.
+    Conversations,
+    /// Messages.
+    Messages,
+    /// Feedback.
+    Feedback,
+    /// Memories.
+    Memories,
+    /// Uploads.
+    Uploads,
+    /// Assistants.
+    Assistants,
+    /// Sessions.
+    Sessions,
+    /// Compaction cache.
+    CompactionCache,
+}
+
+impl From<CategoryName> for Category {
+    fn from(name: CategoryName) -> Self {
+        match name {
+            CategoryName::Conversations => Self::Conversations,
+            CategoryName::Messages => Self::Messages,
+            CategoryName::Feedback => Self::Feedback,
+            CategoryName::Memories => Self::Memories,
+            CategoryName::Uploads => Self::Uploads,
+            CategoryName::Assistants => Self::Assistants,
+            CategoryName::Sessions => Self::Sessions,
+            CategoryName::CompactionCache => Self::CompactionCache,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the call failed, the export is not whole, or it cannot be written.
+pub(super) async fn run(args: ExportArgs) -> anyhow::Result<()> {
+    let client = args.server.connect().await?;
+    let export = client.export(ExportUserDataRequest {
+        user_token: args.user.clone(),
+        categories: args.category.iter().map(|name| Category::from(*name).into()).collect(),
+        resume_token: String::new(),
+        include_deleted: args.include_deleted,
+        include_upload_content: args.with_content,
+    });
+    let written = match &args.output {
+        None => write(export, &args, &mut BufWriter::new(stdout())).await?,
+        Some(path) => {
+            let unfinished = Unfinished::create(path)?;
+            let mut out = BufWriter::new(&unfinished.file);
+            let written = write(export, &args, &mut out).await?;
+            drop(out);
+            unfinished.finish(path)?;
+            written
+        }
+    };
+    report(&written).context("cannot write to standard error")
+}
+
+/// What was written.
+struct Written {
+    summary: ExportSummary,
+    missing: u64,
+}
+
+async fn write(mut export: Export, args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<Written> {
+    let cannot_write = "cannot write the export";
+    let bar = progress::bytes(None);
+    let mut document = UserDocument::new(&args.user);
+    let mut missing = 0;
+    while let Some(items) = export.next().await? {
+        for item in items {
+            missing += u64::from(matches!(&item, Item::UploadContent(piece) if piece.missing));
+            match args.format {
+                Format::Json => document.push(item)?,
+                Format::Jsonl => {
+                    serde_json::to_writer(&mut *out, &Line { user_token: &args.user, item: &item }).context(cannot_write)?;
+                    out.write_all(b"\n").context(cannot_write)?;
+                }
+            }
+        }
+        bar.set_position(export.bytes());
+        bar.set_message(format!("{} records", export.counts().total()));
+    }
+    bar.finish_and_clear();
+    if args.format == Format::Json {
+        let written =
+            if args.pretty { serde_json::to_writer_pretty(&mut *out, &document) } else { serde_json::to_writer(&mut *out, &document) };
+        written.context(cannot_write)?;
+        out.write_all(b"\n").context(cannot_write)?;
+    }
+    out.flush().context(cannot_write)?;
+    let summary = export.summary().context("the export has no summary")?.clone();
+    Ok(Written { summary, missing })
+}
+
+fn report(written: &Written) -> std::io::Result<()> {
+    let Written { summary, missing } = written;
+    let counts = summary.counts.unwrap_or_default();
+    let mut err = stderr().lock();
+    writeln!(
+        err,
+        "exported: {} conversations, {} messages, {} feedback, {} memories, {} uploads, {} assistants, {} sessions, {} compaction cache entries",
+        counts.conversations,
+        counts.messages,
+        counts.feedback,
+        counts.memories,
+        counts.uploads,
+        counts.assistants,
+        counts.sessions,
+        counts.compaction_cache
+    )?;
+    let as_of = summary.as_of.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    let as_of = as_of.map_or_else(String::new, |time| format!(", as of {time}"));
+    writeln!(err, "{} bytes, sha256 {}{as_of}", summary.bytes, summary.sha256)?;
+    if *missing > 0 {
+        writeln!(err, "the object store holds no content for {missing} of the uploads")?;
+    }
+    Ok(())
+}
+
+/// A file that is removed unless it is finished, so that half an export is never taken for a whole one. Only its owner may read it.
+struct Unfinished {
+    file: File,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Unfinished {
+    fn create(target: &Path) -> anyhow::Result<Self> {
+        let mut path = target.as_os_str().to_owned();
+        path.push(".unfinished");
+        let path = PathBuf::from(path);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { file, path, finished: false })
+    }
+
+    fn finish(mut self, target: &Path) -> anyhow::Result<()> {
+        self.file.sync_all().with_context(|| format!("cannot write {}", self.path.display()))?;
+        fs::rename(&self.path, target).with_context(|| format!("cannot create {}", target.display()))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing more can be done about a file that cannot be removed; its name says what it is.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The section about credentials: whose JWTs to believe, and how they are signed.
+
+use std::{fmt, fs, path::Path, time::Duration};
+
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use toml::{Table, Value};
+
+use super::{Error, duration};
+use crate::domain::{secret::Secret, subject::ApplicationId};
+
+const ISSUER: &str = "jwt-issuer";
+const LEEWAY: &str = "jwt-leeway";
+const MAX_LEEWAY: Duration = Duration::from_secs(30);
+
+/// Flags about credentials. An issuer is taken as it is and checked later, because `clap` quotes what it refuses.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Credentials")]
+pub struct AuthArgs {
+    /// An issuer of users' JWTs, as a TOML table: `{issuer="…", application="…", audience="…", algorithm="ES256", key_file="…"}`.
+    ///
+    /// The algorithm is HS256, RS256, ES256 or EdDSA. In place of `key_file` (PEM, or the bytes of an HMAC secret) there may be `jwks_file`
+    /// (a JSON Web Key Set), `public_key` (PEM) or `secret` (an HMAC secret in base64url). Repeat the flag for more issuers; the
+    /// environment variable also takes an array of tables. In the file each issuer is a `[[jwt_issuer]]`.
+    #[arg(long, value_name = "TABLE")]
+    pub jwt_issuer: Vec<Secret>,
+    /// How far the clocks of issuers may be off; 30s at most.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    pub jwt_leeway: Duration,
+}
+
+/// Checked settings about credentials.
+#[derive(Clone, Debug, Default)]
+pub struct AuthConfig {
+    /// The issuers; each is named once.
+    pub issuers: Vec<IssuerConfig>,
+    /// How far their clocks may be off; at most 30 seconds.
+    pub leeway: Duration,
+}
+
+/// An issuer of users' JWTs.
+#[derive(Clone, Debug)]
+pub struct IssuerConfig {
+    /// The tokens' `iss`.
+    pub issuer: String,
+    /// The tenant its users belong to.
+    pub application: ApplicationId,
+    /// What the tokens' `aud` must name.
+    pub audience: String,
+    /// The one algorithm of its tokens.
+    pub algorithm: JwtAlgorithm,
+    /// What verifies them.
+    pub keys: IssuerKeys,
+}
+
+/// How tokens are signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// RSA, PKCS #1 v1.5, with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+/// An issuer's keys, read but not yet understood. `Debug` shows nothing of them.
+#[derive(Clone)]
+pub enum IssuerKeys {
+    /// A secret shared with the issuer.
+    Hmac(Vec<u8>),
+    /// A public key in PEM.
+    Pem(Vec<u8>),
+    /// A JSON Web Key Set.
+    JwkSet(Vec<u8>),
+}
+
+impl fmt::Debug for IssuerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hmac(_) => "Hmac(…)",
+            Self::Pem(_) => "Pem(…)",
+            Self::JwkSet(_) => "JwkSet(…)",
+        })
+    }
+}
+
+impl AuthArgs {
+    /// Checks the section and reads the key files.
+    ///
+    /// # Errors
+    /// Which flag cannot be used, and why.
+    pub fn check(self) -> Result<AuthConfig, Error> {
+        if self.jwt_leeway > MAX_LEEWAY {
+            return Err(Error::new(LEEWAY, "must be at most 30s"));
+        }
+        let mut issuers: Vec<IssuerConfig> = Vec::new();
+        for table in self.jwt_issuer.iter().map(tables).collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            let issuer = Entries(table).issuer()?;
+            if issuers.iter().any(|other| other.issuer == issuer.issuer) {
+                return Err(Error::new(ISSUER, format!("the issuer {:?} is there twice", issuer.issuer)));
+            }
+            issuers.push(issuer);
+        }
+        Ok(AuthConfig { issuers, leeway: self.jwt_leeway })
+    }
+}
+
+/// The tables in one value of the flag: a table, or an array of them.
+fn tables(text: &Secret) -> Result<Vec<Table>, Error> {
+    // What `toml` says of a mistake quotes the text, which may hold a secret.
+    let refuse = || Error::new(ISSUER, "is no TOML table; write {issuer=\"…\", application=\"…\", …}");
+    let mut document: Table = format!("value = {}", text.expose()).parse().map_err(|_| refuse())?;
+    let values = match document.remove("value") {
+        Some(Value::Array(values)) => values,
+        Some(value) => vec![value],
+        None => return Err(refuse()),
+    };
+    if !document.is_empty() {
+        return Err(refuse());
+    }
+    values.into_iter().map(|value| if let Value::Table(table) = value { Ok(table) } else { Err(refuse()) }).collect()
+}
+
+/// What is left to read of an issuer's table.
+struct Entries(Table);
+
+impl Entries {
+    fn issuer(mut self) -> Result<IssuerConfig, Error> {
+        let issuer = self.take("issuer")?;
+        let application = ApplicationId::parse(self.take("application")?)
+            .map_err(|complaint| Error::new(ISSUER, format!("`application` of {issuer:?} {complaint}")))?;
+        let audience = self.take("audience")?;
+        let algorithm = match self.take("algorithm")?.as_str() {
+            "HS256" => JwtAlgorithm::Hs256,
+            "RS256" => JwtAlgorithm::Rs256,
+            "ES256" => JwtAlgorithm::Es256,
+            "EdDSA" => JwtAlgorithm::EdDsa,
+            _ => return Err(Error::new(ISSUER, "`algorithm` must be HS256, RS256, ES256 or EdDSA")),
+        };
+        let keys = self.keys(algorithm).map_err(|problem| Error::new(ISSUER, format!("{issuer:?}: {problem}")))?;
+        if let Some(unknown) = self.0.keys().next() {
+            return Err(Error::new(ISSUER, format!("{issuer:?} has an unknown key `{unknown}`")));
+        }
+        Ok(IssuerConfig { issuer, application, audience, algorithm, keys })
+    }
+
+    fn take(&mut self, key: &'static str) -> Result<String, Error> {
+        match self.0.remove(key) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text),
+            Some(_) => Err(Error::new(ISSUER, format!("`{key}` must be text, and not empty"))),
+            None => Err(Error::new(ISSUER, format!("`{key}` is missing"))),
+        }
+    }
+
+    fn keys(&mut self, algorithm: JwtAlgorithm) -> Result<IssuerKeys, String> {
+        let hmac = algorithm == JwtAlgorithm::Hs256;
+        let sources: Vec<_> =
+            ["secret", "public_key", "key_file", "jwks_file"].into_iter().filter(|key| self.0.contains_key(*key)).collect();
+        let [source] = sources[..] else {
+            return Err("needs exactly one of `secret`, `public_key`, `key_file` and `jwks_file`".to_owned());
+        };
+        let text = self.take(source).map_err(|error| error.problem)?;
+        match source {
+            "secret" if !hmac => Err("`secret` is for HS256 alone; give the public key".to_owned()),
+            "public_key" if hmac => Err("HS256 needs `secret`, and never a public key".to_owned()),
+            "secret" => {
+                let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+                let secret = GeneralPurpose::new(&alphabet::URL_SAFE, lenient).decode(text);
+                secret.map(IssuerKeys::Hmac).map_err(|_| "`secret` is not base64url".to_owned())
+            }
+            "public_key" => Ok(IssuerKeys::Pem(text.into_bytes())),
+            "jwks_file" => read(&text).map(IssuerKeys::JwkSet),
+            _ if hmac => read(&text).and_then(|secret| hmac_secret(&text, secret)),
+            _ => read(&text).map(IssuerKeys::Pem),
+        }
+    }
+}
+
+fn read(file: &str) -> Result<Vec<u8>, String> {
+    fs::read(Path::new(file)).map_err(|error| format!("cannot read {file}: {error}"))
+}
+
+/// Guards against two mistakes that would only show in tokens nobody can explain: a public key used as a secret, which lets anyone sign, and
+/// a line end that an editor added.
+fn hmac_secret(file: &str, secret: Vec<u8>) -> Result<IssuerKeys, String> {
+    if secret.starts_with(b"-----BEGIN") {
+        Err(format!("{file} holds a PEM key, which is no HMAC secret"))
+    } else if secret.ends_with(b"\n") {
+        Err(format!("{file} ends with a line end, and every byte of it counts; write the secret without, or give it as `secret`"))
+    } else {
+        Ok(IssuerKeys::Hmac(secret))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMON: &str = r#"issuer="https://id", application="DEMO", audience="userdata""#;
+
+    fn check(issuers: &[String]) -> Result<AuthConfig, Error> {
+        let jwt_issuer = issuers.iter().cloned().map(Secret::from).collect();
+        AuthArgs { jwt_issuer, jwt_leeway: Duration::from_secs(10) }.check()
+    }
+
+    #[test]
+    fn an_issuer_is_a_table_and_several_are_an_array() {
+        let one = format!(r#"{{{COMMON}, algorithm="HS256", secret="AAEC_w"}}"#);
+        let config = check(std::slice::from_ref(&one)).unwrap();
+        assert_eq!(config.issuers[0].issuer, "https://id");
+        assert_eq!(config.issuers[0].algorithm, JwtAlgorithm::Hs256);
+        assert!(matches!(&config.issuers[0].keys, IssuerKeys::Hmac(secret) if secret == &[0, 1, 2, 255]));
+        assert_eq!(check(&[format!("[{one}, {}]", one.replace("https://id", "other"))]).unwrap().issuers.len(), 2);
+        assert!(check(&[one.clone(), one]).unwrap_err().to_string().contains("twice"));
+    }
+
+    #[test]
+    fn a_bad_issuer_is_refused_without_quoting_a_secret() {
+        let bad = [
+            "hunter2".to_owned(),
+            r#"{secret="hunter2""#.to_owned(),
+            "{}\nsecret = \"hunter2\"".to_owned(),
+            r#"{secret="hunter2"}"#.to_owned(),
+            format!(r#"{{{COMMON}, algorithm="none", secret="hunter2"}}"#),
+            format!(r#"{{{COMMON}, algorithm="HS256", secret="hunter2!"}}"#),
+            format!(r#"{{{COMMON}, algorithm="HS256", secret=["hunter2"]}}"#),
+            format!(r#"{{{COMMON}, algorithm="RS256", secret="hunter2"}}"#),
+            format!(r#"{{{COMMON}, algorithm="HS256", public_key="hunter2"}}"#),
+            format!(r#"{{{COMMON}, algorithm="HS256", secret="hunter2", key_file="x"}}"#),
+            format!(r#"{{{COMMON}, algorithm="HS256", secret="hunter22", colour="hunter2"}}"#),
+            format!(r#"{{{COMMON}, algorithm="HS256"}}"#),
+            format!(r#"{{{COMMON}, algorithm="RS256", key_file="/nowhere/at/all"}}"#),
+        ];
+        for bad in bad {
+            let error = check(std::slice::from_ref(&bad)).unwrap_err().to_string();
+            assert!(error.starts_with("--jwt-issuer: ") && !error.contains("hunter2"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_hmac_key_file_must_be_a_secret_and_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let table = format!(r#"{{{COMMON}, algorithm="HS256", key_file={:?}}}"#, file.to_str().unwrap());
+        for (content, good) in [("0123", true), ("0123\n", false), ("-----BEGIN PUBLIC KEY-----", false)] {
+            fs::write(&file, content).unwrap();
+            assert_eq!(check(std::slice::from_ref(&table)).is_ok(), good, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_secret() {
+        let args = AuthArgs {
+            jwt_issuer: vec![format!(r#"{{{COMMON}, algorithm="HS256", secret="hunter22"}}"#).into()],
+            jwt_leeway: Duration::ZERO,
+        };
+        let shown = format!("{args:?} {:?}", args.clone().check().unwrap());
+        assert!(!shown.contains("hunter2") && !shown.contains("133"), "{shown}");
+    }
+
+    #[test]
+    fn clocks_may_be_off_by_thirty_seconds_at_most() {
+        let args = |seconds| AuthArgs { jwt_issuer: Vec::new(), jwt_leeway: Duration::from_secs(seconds) };
+        assert!(args(30).check().is_ok());
+        assert!(args(31).check().is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! Users' JWTs.
+
+use std::{collections::HashMap, time::Duration};
+
+use jsonwebtoken::{Algorithm, Validation, dangerous::insecure_decode_claims, decode, decode_header};
+use serde::Deserialize;
+
+use super::{
+    refusal::Refusal,
+    verifying_keys::{IssuerError, KeyError, VerifyingKeys},
+};
+use crate::{
+    config::auth::{AuthConfig, IssuerConfig, JwtAlgorithm},
+    domain::{
+        principal::Principal,
+        subject::{ApplicationId, UserToken},
+    },
+};
+
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// The issuers whose tokens are believed, by `iss`.
+pub struct Issuers(HashMap<String, Issuer>);
+
+struct Issuer {
+    application: ApplicationId,
+    algorithm: Algorithm,
+    keys: VerifyingKeys,
+    validation: Validation,
+}
+
+/// What is read of a token before its signature is verified, and used for nothing but to choose who should have signed it.
+#[derive(Deserialize)]
+struct Claimed {
+    iss: String,
+}
+
+/// What is read of a token once its signature is verified.
+#[derive(Deserialize)]
+struct Verified {
+    sub: String,
+}
+
+impl Issuers {
+    /// Checks the keys of all configured issuers.
+    ///
+    /// # Errors
+    /// The issuer whose keys cannot be used, and why.
+    pub fn new(config: &AuthConfig) -> Result<Self, IssuerError> {
+        let issuers = config.issuers.iter().map(|issuer| match Issuer::new(issuer, config.leeway) {
+            Ok(built) => Ok((issuer.issuer.clone(), built)),
+            Err(problem) => Err(IssuerError { issuer: issuer.issuer.clone(), problem }),
+        });
+        issuers.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The principal of a token.
+    pub(super) fn principal(&self, token: &str) -> Result<Principal, Refusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refusal::TokenTooLong);
+        }
+        let header = decode_header(token).map_err(|_| Refusal::TokenForm)?;
+        if header.crit.is_some() {
+            return Err(Refusal::CriticalHeader);
+        }
+        let claimed: Claimed = insecure_decode_claims(token).map_err(|_| Refusal::TokenForm)?;
+        let issuer = self.0.get(&claimed.iss).ok_or(Refusal::UnknownIssuer)?;
+        if header.alg != issuer.algorithm {
+            return Err(Refusal::WrongAlgorithm);
+        }
+        let key = issuer.keys.get(header.kid.as_deref()).ok_or(Refusal::UnknownKey)?;
+        let verified = decode::<Verified>(token, key, &issuer.validation).map_err(|_| Refusal::TokenNotValid)?;
+        let user_token = UserToken::parse(verified.claims.sub).map_err(|_| Refusal::NoUserToken)?;
+        Ok(Principal::User { application: issuer.application.clone(), user_token })
+    }
+}
+
+impl Issuer {
+    fn new(config: &IssuerConfig, leeway: Duration) -> Result<Self, KeyError> {
+        let algorithm = match config.algorithm {
+            JwtAlgorithm::Hs256 => Algorithm::HS256,
+            JwtAlgorithm::Rs256 => Algorithm::RS256,
+            JwtAlgorithm::Es256 => Algorithm::ES256,
+            JwtAlgorithm::EdDsa => Algorithm::EdDSA,
+        };
+        let mut validation = Validation::new(algorithm);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_issuer(&[&config.issuer]);
+        validation.set_audience(&[&config.audience]);
+        validation.validate_nbf = true;
+        validation.leeway = leeway.as_secs();
+        Ok(Self { application: config.application.clone(), algorithm, keys: VerifyingKeys::new(algorithm, &config.keys)?, validation })
+    }
+}

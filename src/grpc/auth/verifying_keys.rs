@@ -1,0 +1,144 @@
+//! The keys that verify one issuer's tokens, checked at start so that no token is the first to show a mistake.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse},
+};
+
+use crate::config::auth::IssuerKeys;
+
+const MIN_HMAC_BYTES: usize = 32;
+const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// What is wrong with an issuer's keys. Holds nothing of them.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The key is no PEM, or a private key, or of another kind.
+    #[error("the key is no public key in PEM for this algorithm")]
+    Pem,
+    /// The key can be read, but not used.
+    #[error("the key does not fit the algorithm: RS256 needs RSA of 2048 to 8192 bits, ES256 P-256, EdDSA Ed25519")]
+    Unfit,
+    /// Anyone could guess it.
+    #[error("the HMAC secret is {0} bytes long; HS256 needs at least 32")]
+    ShortSecret(usize),
+    /// A key file that is none.
+    #[error("not a JSON Web Key Set (line {0})")]
+    NoJwkSet(usize),
+    /// A key set that would refuse every token.
+    #[error("the JSON Web Key Set holds no key")]
+    EmptyJwkSet,
+    /// Something about one key of a set.
+    #[error("key {index} (counted from 0) of the JSON Web Key Set {problem}")]
+    Jwk {
+        /// Which.
+        index: usize,
+        /// What.
+        problem: String,
+    },
+}
+
+/// An issuer whose keys cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("--jwt-issuer {issuer:?}: {problem}")]
+pub struct IssuerError {
+    /// The issuer.
+    pub issuer: String,
+    /// What is wrong with its keys.
+    pub problem: KeyError,
+}
+
+/// One key for all tokens, or a key for each `kid`.
+pub(super) enum VerifyingKeys {
+    One(DecodingKey),
+    ByKid(HashMap<String, DecodingKey>),
+}
+
+impl VerifyingKeys {
+    pub(super) fn new(algorithm: Algorithm, keys: &IssuerKeys) -> Result<Self, KeyError> {
+        match keys {
+            IssuerKeys::Hmac(secret) => checked(DecodingKey::from_secret(secret), algorithm).map(Self::One),
+            IssuerKeys::Pem(pem) => {
+                let key = match algorithm.family() {
+                    AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(pem),
+                    AlgorithmFamily::Ec => DecodingKey::from_ec_pem(pem),
+                    AlgorithmFamily::Ed => DecodingKey::from_ed_pem(pem),
+                    AlgorithmFamily::Hmac => return Err(KeyError::Pem),
+                };
+                checked(key.map_err(|_| KeyError::Pem)?, algorithm).map(Self::One)
+            }
+            IssuerKeys::JwkSet(json) => by_kid(json, algorithm).map(Self::ByKid),
+        }
+    }
+
+    /// The key for a token. Where there is only one, `kid` is only a name for it, and ignored.
+    pub(super) fn get(&self, kid: Option<&str>) -> Option<&DecodingKey> {
+        match self {
+            Self::One(key) => Some(key),
+            Self::ByKid(keys) => keys.get(kid?),
+        }
+    }
+}
+
+fn by_kid(json: &[u8], algorithm: Algorithm) -> Result<HashMap<String, DecodingKey>, KeyError> {
+    // What `serde_json` says of a mistake may quote the text, which may hold a secret.
+    let set: JwkSet = serde_json::from_slice(json).map_err(|error| KeyError::NoJwkSet(error.line()))?;
+    let mut keys = HashMap::new();
+    for (index, jwk) in set.keys.iter().enumerate() {
+        let problem = |problem: String| KeyError::Jwk { index, problem };
+        let kid = jwk.common.key_id.clone().ok_or_else(|| problem("has no `kid`".into()))?;
+        if !fits(jwk, algorithm) {
+            return Err(problem(format!("is not for {algorithm:?}: look at `kty`, `crv`, `alg`, `use` and `key_ops`")));
+        }
+        let key = DecodingKey::from_jwk(jwk).map_err(|_| problem("cannot be read".into()))?;
+        let key = checked(key, algorithm).map_err(|error| problem(format!("is not usable: {error}")))?;
+        if keys.insert(kid, key).is_some() {
+            return Err(problem("has the `kid` of another".into()));
+        }
+    }
+    if keys.is_empty() { Err(KeyError::EmptyJwkSet) } else { Ok(keys) }
+}
+
+fn fits(jwk: &Jwk, algorithm: Algorithm) -> bool {
+    let common = &jwk.common;
+    let kind = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => algorithm == Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(key) => algorithm == Algorithm::ES256 && key.curve == EllipticCurve::P256,
+        AlgorithmParameters::OctetKeyPair(key) => algorithm == Algorithm::EdDSA && key.curve == EllipticCurve::Ed25519,
+        AlgorithmParameters::OctetKey(_) => algorithm == Algorithm::HS256,
+        _ => false,
+    };
+    kind && common.key_algorithm.is_none_or(|named| Algorithm::try_from(named).is_ok_and(|named| named == algorithm))
+        && common.public_key_use.as_ref().is_none_or(|named| *named == PublicKeyUse::Signature)
+        && common.key_operations.as_ref().is_none_or(|named| named.contains(&KeyOperations::Verify))
+}
+
+/// The key, if a signature could be verified with it.
+fn checked(key: DecodingKey, algorithm: Algorithm) -> Result<DecodingKey, KeyError> {
+    if key.family() != algorithm.family() {
+        return Err(KeyError::Unfit);
+    }
+    let fits = match (algorithm.family(), key.kind()) {
+        (AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(secret)) if secret.len() < MIN_HMAC_BYTES => {
+            return Err(KeyError::ShortSecret(secret.len()));
+        }
+        (AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(_)) => true,
+        (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) => {
+            // The other forms of a point would pass here and fail at every token.
+            point.first() == Some(&4) && UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).parse().is_ok()
+        }
+        (AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(bytes)) => UnparsedPublicKey::new(&ED25519, bytes).parse().is_ok(),
+        (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
+            aws_lc_rs::rsa::PublicKey::from_der(der).is_ok_and(|key| RSA_MODULUS_BYTES.contains(&key.modulus_len()))
+        }
+        (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            RSA_MODULUS_BYTES.contains(&n.iter().skip_while(|byte| **byte == 0).count())
+                && RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_ok()
+        }
+        _ => false,
+    };
+    if fits { Ok(key) } else { Err(KeyError::Unfit) }
+}

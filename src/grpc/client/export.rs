@@ -1,0 +1,131 @@
+//! An export as the client sees it: taken up again where its stream broke, and compared with its summary.
+
+use std::time::Duration;
+
+use tonic::{Code, Status, Streaming, service::interceptor::InterceptedService, transport::Channel};
+use tonic_types::StatusExt;
+
+use super::{ClientError, Credential};
+use crate::{
+    domain::{category::Category, counts::RecordCounts, digest::RecordDigest},
+    grpc::{
+        document::{Item, items},
+        proto::{ExportSummary, ExportUserDataRequest, ExportUserDataResponse, user_data_service_client::UserDataServiceClient},
+    },
+};
+
+/// How often a broken stream is taken up again.
+const MAX_RESUMES: u32 = 3;
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// A running export.
+pub struct Export {
+    client: UserDataServiceClient<InterceptedService<Channel, Credential>>,
+    request: ExportUserDataRequest,
+    stream: Option<Streaming<ExportUserDataResponse>>,
+    resumes: u32,
+    counts: RecordCounts,
+    digest: RecordDigest,
+    summary: Option<ExportSummary>,
+}
+
+impl Export {
+    pub(super) fn new(client: UserDataServiceClient<InterceptedService<Channel, Credential>>, request: ExportUserDataRequest) -> Self {
+        Self { client, request, stream: None, resumes: 0, counts: RecordCounts::default(), digest: RecordDigest::default(), summary: None }
+    }
+
+    /// The items of the next response; `None` after the last one. By then the summary has arrived and agrees with all that came.
+    ///
+    /// # Errors
+    /// The server's status; a connection that broke more than three times; a summary that does not agree.
+    pub async fn next(&mut self) -> Result<Option<Vec<Item>>, ClientError> {
+        while self.summary.is_none() {
+            match self.response().await {
+                Ok(Some(response)) => return self.take(response).map(Some),
+                Ok(None) => self.broken(Status::unavailable("the export ended without its summary and is incomplete")).await?,
+                Err(status) => self.broken(status).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the whole export held, once it has come to its end.
+    pub fn summary(&self) -> Option<&ExportSummary> {
+        self.summary.as_ref()
+    }
+
+    /// The records that came so far.
+    pub fn counts(&self) -> &RecordCounts {
+        &self.counts
+    }
+
+    /// The bytes of the records that came so far.
+    pub fn bytes(&self) -> u64 {
+        self.digest.bytes()
+    }
+
+    async fn response(&mut self) -> Result<Option<ExportUserDataResponse>, Status> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(self.client.export_user_data(self.request.clone()).await?.into_inner()),
+        };
+        stream.message().await
+    }
+
+    fn take(&mut self, mut response: ExportUserDataResponse) -> Result<Vec<Item>, ClientError> {
+        self.request.resume_token = std::mem::take(&mut response.resume_token);
+        let summary = response.summary.take();
+        let items: Vec<Item> = items(response).collect();
+        for item in &items {
+            if let Some(category) = item.category() {
+                self.counts.add(category, 1);
+            }
+            self.digest.record(item.field_number(), &item.encode());
+        }
+        if let Some(summary) = summary {
+            self.check(&summary)?;
+            self.summary = Some(summary);
+        }
+        Ok(items)
+    }
+
+    fn check(&self, summary: &ExportSummary) -> Result<(), ClientError> {
+        let told = summary.counts.unwrap_or_default();
+        let told = [
+            (Category::Conversations, told.conversations),
+            (Category::Messages, told.messages),
+            (Category::Feedback, told.feedback),
+            (Category::Memories, told.memories),
+            (Category::Uploads, told.uploads),
+            (Category::Assistants, told.assistants),
+            (Category::Sessions, told.sessions),
+            (Category::CompactionCache, told.compaction_cache),
+        ];
+        if told.iter().any(|(category, count)| i64::from(self.counts.of(*category)) != i64::from(*count)) {
+            return Err(ClientError::NotWhole("counts"));
+        }
+        if u64::try_from(summary.bytes) != Ok(self.digest.bytes()) {
+            return Err(ClientError::NotWhole("bytes"));
+        }
+        if summary.sha256 != self.digest.hex() {
+            return Err(ClientError::NotWhole("contents"));
+        }
+        Ok(())
+    }
+
+    /// Waits before the stream is taken up again, if that makes sense.
+    async fn broken(&mut self, status: Status) -> Result<(), ClientError> {
+        self.stream = None;
+        // The server gives every error of its own an ErrorInfo; one without was made by a connection that broke.
+        let connection =
+            matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled) && status.get_details_error_info().is_none();
+        if self.resumes == MAX_RESUMES || !(connection || status.code() == Code::Unavailable) {
+            return Err(status.into());
+        }
+        let wished = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        tokio::time::sleep(wished.unwrap_or(FIRST_DELAY * 2_u32.pow(self.resumes)).min(MAX_DELAY)).await;
+        self.resumes += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Requests about one user, coming in.
+
+use super::Complaints;
+use crate::{
+    domain::{
+        category::{Categories, Category},
+        resume_token::ExportChoices,
+        scope::{Chosen, Scopes},
+        subject::UserToken,
+        violation::{Complaint, FieldViolation},
+    },
+    grpc::proto,
+};
+
+type Checked<T> = Result<T, Vec<FieldViolation>>;
+
+/// Checks a user token that is all of a request, or all that is needed of it yet.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn user_token(text: String) -> Checked<UserToken> {
+    UserToken::parse(text).map_err(|complaint| vec![FieldViolation::new("user_token", complaint)])
+}
+
+/// Checks what an export is asked for. The resume token is opened later: it is bound to the subject.
+///
+/// # Errors
+/// All that is wrong with the request.
+pub fn export(request: proto::ExportUserDataRequest) -> Checked<(UserToken, ExportChoices, String)> {
+    let mut complaints = Complaints::default();
+    let token = UserToken::parse(request.user_token);
+    if let Err(complaint) = &token {
+        complaints.add("user_token", complaint.clone());
+    }
+    let mut categories = Vec::new();
+    for (index, value) in request.categories.iter().enumerate() {
+        let known = Category::ALL.into_iter().find(|category| *category as i32 == *value);
+        match known {
+            Some(category) => categories.push(category),
+            None => {
+                let known = "CATEGORY_CONVERSATIONS, _MESSAGES, _FEEDBACK, _MEMORIES, _UPLOADS, _ASSISTANTS, _SESSIONS, _COMPACTION_CACHE";
+                complaints.add(format!("categories[{index}]"), Complaint::UnknownValue { known });
+            }
+        }
+    }
+    let choices = ExportChoices {
+        categories: Categories::choose(&categories),
+        include_deleted: request.include_deleted,
+        include_upload_content: request.include_upload_content,
+    };
+    match token {
+        Ok(token) => complaints.or((token, choices, request.resume_token)),
+        Err(_) => Err(complaints.0),
+    }
+}
+
+/// Checks what a scoped delete is asked for.
+///
+/// # Errors
+/// All that is wrong with the request.
+pub fn scoped_delete(request: proto::ScopedDeleteRequest) -> Checked<(UserToken, Scopes)> {
+    let mut complaints = Complaints::default();
+    let token = UserToken::parse(request.user_token);
+    if let Err(complaint) = &token {
+        complaints.add("user_token", complaint.clone());
+    }
+    let scopes = Scopes::new(Chosen {
+        dialogues: request.dialogues,
+        vault: request.vault,
+        memory: request.memory,
+        assistants: request.assistants,
+        feedback: request.feedback,
+        sessions: request.sessions,
+    });
+    if scopes.is_none() {
+        let none =
+            Complaint::Rule("is not set, and no other scope is; set at least one of vault, memory, assistants, feedback, sessions or this");
+        complaints.add("dialogues", none);
+    }
+    match (token, scopes) {
+        (Ok(token), Some(scopes)) => complaints.or((token, scopes)),
+        _ => Err(complaints.0),
+    }
+}

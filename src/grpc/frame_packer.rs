@@ -1,0 +1,216 @@
+//! Packs the items of an export into frames. Records are encoded once, hashed, and copied into their frame; a frame is cut when it has
+//! reached its size, within a conversation too.
+
+use prost::{
+    Message as _,
+    encoding::{self, WireType},
+};
+
+use super::{
+    convert::{message::encode_message, time::timestamp},
+    export_frame::ExportFrame,
+    proto,
+};
+use crate::{
+    domain::{
+        category::Category,
+        limits::{FRAME_TARGET_BYTES, MAX_FRAME_BYTES},
+        position::Position,
+        resume_token::{ExportChoices, ExportState},
+        subject::Subject,
+    },
+    operations::export_user_data::{ContentItem, Item, Parent},
+};
+
+/// Room for what is not records: a resume token, the summary, the frame of a conversation.
+const RESERVE_BYTES: usize = 8 * 1024;
+
+/// The numbers of fields in `ExportUserDataResponse`, and of the nested ones in `Conversation`.
+mod field {
+    pub(super) const CONVERSATIONS: u32 = 1;
+    pub(super) const FEEDBACK: u32 = 2;
+    pub(super) const MEMORIES: u32 = 3;
+    pub(super) const UPLOADS: u32 = 4;
+    pub(super) const UPLOAD_CONTENTS: u32 = 5;
+    pub(super) const ASSISTANTS: u32 = 6;
+    pub(super) const SESSIONS: u32 = 7;
+    pub(super) const COMPACTION_CACHE: u32 = 8;
+    pub(super) const RESUME_TOKEN: u32 = 9;
+    pub(super) const SUMMARY: u32 = 10;
+    pub(super) const NESTED_MESSAGES: u32 = 15;
+    pub(super) const NESTED_FEEDBACK: u32 = 16;
+}
+
+/// Packs one export.
+pub(super) struct FramePacker {
+    subject: Subject,
+    choices: ExportChoices,
+    state: ExportState,
+    frame: Vec<u8>,
+    open: Option<OpenConversation>,
+    record: Vec<u8>,
+    ready: Vec<ExportFrame>,
+}
+
+/// The conversation at the end of the frame: more may be nested in it.
+struct OpenConversation {
+    id: String,
+    encoded: Vec<u8>,
+}
+
+impl FramePacker {
+    /// Goes on from `state`.
+    pub(super) fn new(subject: Subject, choices: ExportChoices, state: ExportState) -> Self {
+        Self { subject, choices, state, frame: Vec::new(), open: None, record: Vec::new(), ready: Vec::new() }
+    }
+
+    /// Takes items in; gives out the frames they fill.
+    pub(super) fn pack(&mut self, items: Vec<Item>) -> Vec<ExportFrame> {
+        for item in items {
+            let position = item.position();
+            self.take(item);
+            self.state.position = position;
+            if self.size() >= FRAME_TARGET_BYTES {
+                self.cut();
+            }
+        }
+        std::mem::take(&mut self.ready)
+    }
+
+    /// The last frame, with the summary.
+    pub(super) fn finish(mut self) -> ExportFrame {
+        self.state.position = Position::End;
+        let summary = proto::ExportSummary {
+            counts: Some(self.state.counts.into()),
+            bytes: i64::try_from(self.state.digest.bytes()).unwrap_or(i64::MAX),
+            sha256: self.state.digest.hex(),
+            as_of: Some(timestamp(self.state.as_of)),
+        };
+        self.close();
+        encoding::message::encode(field::SUMMARY, &summary, &mut self.frame);
+        self.seal()
+    }
+
+    /// How many records of each category so far.
+    pub(super) fn state(&self) -> &ExportState {
+        &self.state
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Conversation(record) => {
+                let id = record.key.id.clone();
+                let record = proto::Conversation::from(record).encode_to_vec();
+                self.make_room(record.len());
+                self.note(Some(Category::Conversations), field::CONVERSATIONS, &record);
+                self.close();
+                self.open = Some(OpenConversation { id, encoded: record });
+            }
+            Item::Message(parent, message) => {
+                let mut record = std::mem::take(&mut self.record);
+                record.clear();
+                encode_message(&message, &parent.key.id, &mut record);
+                self.nest(&parent, Category::Messages, field::NESTED_MESSAGES, &record);
+                self.record = record;
+            }
+            Item::NestedFeedback(parent, record) => {
+                let record = proto::Feedback::from(record).encode_to_vec();
+                self.nest(&parent, Category::Feedback, field::NESTED_FEEDBACK, &record);
+            }
+            Item::Feedback(record) => self.append(Category::Feedback, field::FEEDBACK, &proto::Feedback::from(record)),
+            Item::Memory(record) => self.append(Category::Memories, field::MEMORIES, &proto::Memory::from(record)),
+            Item::Upload(record, _) => self.append(Category::Uploads, field::UPLOADS, &proto::Upload::from(record)),
+            Item::Content(piece) => self.append_content(piece),
+            Item::Assistant(record) => self.append(Category::Assistants, field::ASSISTANTS, &proto::Assistant::from(record)),
+            Item::Session(record) => self.append(Category::Sessions, field::SESSIONS, &proto::Session::from(record)),
+            Item::CompactionCache(record) => {
+                self.append(Category::CompactionCache, field::COMPACTION_CACHE, &proto::CompactionCacheEntry::from(record));
+            }
+        }
+    }
+
+    fn append(&mut self, category: Category, field: u32, record: &impl prost::Message) {
+        self.put(Some(category), field, &record.encode_to_vec());
+    }
+
+    fn append_content(&mut self, piece: ContentItem) {
+        let piece = proto::UploadContent {
+            upload_id: piece.upload.id,
+            offset: i64::try_from(piece.offset).unwrap_or(i64::MAX),
+            missing: piece.data.is_none(),
+            data: piece.data.unwrap_or_default().into(),
+        };
+        self.put(None, field::UPLOAD_CONTENTS, &piece.encode_to_vec());
+    }
+
+    /// Counts and hashes a record that goes into the frame as it is now: a frame that is cut before has a token from before.
+    fn note(&mut self, category: Option<Category>, field: u32, record: &[u8]) {
+        if let Some(category) = category {
+            self.state.counts.add(category, 1);
+        }
+        self.state.digest.record(field as u8, record);
+    }
+
+    fn put(&mut self, category: Option<Category>, field: u32, record: &[u8]) {
+        self.make_room(record.len());
+        self.note(category, field, record);
+        self.close();
+        put_field(&mut self.frame, field, record);
+    }
+
+    /// Appends to the conversation that is open, or to a continuation of it in this frame.
+    fn nest(&mut self, parent: &Parent, category: Category, field: u32, record: &[u8]) {
+        self.make_room(record.len());
+        self.note(Some(category), field, record);
+        if self.open.as_ref().is_none_or(|open| open.id != parent.key.id) {
+            self.close();
+            let continuation = proto::Conversation {
+                id: parent.key.id.clone(),
+                forgotten_at: parent.forgotten_at.map(timestamp),
+                ..proto::Conversation::default()
+            };
+            self.open = Some(OpenConversation { id: parent.key.id.clone(), encoded: continuation.encode_to_vec() });
+        }
+        if let Some(open) = &mut self.open {
+            put_field(&mut open.encoded, field, record);
+        }
+    }
+
+    /// How large the frame has become.
+    fn size(&self) -> usize {
+        self.frame.len() + self.open.as_ref().map_or(0, |open| open.encoded.len())
+    }
+
+    /// Cuts the frame if it has no room for a record of this length.
+    fn make_room(&mut self, bytes: usize) {
+        let size = self.size();
+        if size > 0 && size + bytes > MAX_FRAME_BYTES - RESERVE_BYTES {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.close();
+        let frame = self.seal();
+        self.ready.push(frame);
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            put_field(&mut self.frame, field::CONVERSATIONS, &open.encoded);
+        }
+    }
+
+    /// The frame with the token that continues after it.
+    fn seal(&mut self) -> ExportFrame {
+        let token = self.state.seal(&self.subject, self.choices);
+        encoding::string::encode(field::RESUME_TOKEN, &token, &mut self.frame);
+        ExportFrame(std::mem::take(&mut self.frame).into())
+    }
+}
+
+fn put_field(buffer: &mut Vec<u8>, field: u32, record: &[u8]) {
+    encoding::encode_key(field, WireType::LengthDelimited, buffer);
+    encoding::encode_varint(record.len() as u64, buffer);
+    buffer.extend_from_slice(record);
+}

@@ -1,0 +1,61 @@
+//! The handler of ImportUserData.
+
+use std::sync::Arc;
+
+use tonic::{Status, Streaming};
+
+use super::{
+    convert::{import, request},
+    proto,
+    service::{Begun, Services},
+    status,
+};
+use crate::{
+    domain::{
+        limits::MAX_REQUEST_BYTES,
+        principal::{Permission, Principal},
+        violation::FieldViolation,
+    },
+    operations::import_user_data::Import,
+    telemetry::Call,
+};
+
+pub(super) async fn import_user_data(
+    services: &Services,
+    begun: Begun<Streaming<proto::ImportUserDataRequest>>,
+) -> Result<proto::ImportUserDataResponse, Status> {
+    let Begun { principal, call, message: requests } = begun;
+    let mut import = Import::new(services.repository.clone(), services.vault.clone());
+    let taken = services.cut.run_until_cancelled(take_all(&mut import, &principal, &call, requests)).await;
+    let report = import.finish().await;
+    call.count_records(&report.counts);
+    call.count("rejected", report.rejected);
+    taken.unwrap_or_else(|| Err(status::draining()))?;
+    Ok(report.into())
+}
+
+async fn take_all(
+    import: &mut Import,
+    principal: &Principal,
+    call: &Arc<Call>,
+    mut requests: Streaming<proto::ImportUserDataRequest>,
+) -> Result<(), Status> {
+    for index in 0_u64.. {
+        let path = format!("requests[{index}]");
+        let next = requests.message().await.map_err(|status| status::unreadable(status, &path, MAX_REQUEST_BYTES))?;
+        let Some(mut message) = next else { break };
+        let user_token = request::user_token(std::mem::take(&mut message.user_token)).map_err(|violations| {
+            let full = |violation: FieldViolation| FieldViolation::new(format!("{path}.{}", violation.field), violation.complaint);
+            status::invalid(violations.into_iter().map(full).collect())
+        })?;
+        let subject = principal.authorise(Permission::Import, user_token).map_err(|reason| status::not_permitted(&reason))?;
+        let (batch, rejected) = import::batch(path, message);
+        for violations in rejected {
+            for (nth, violation) in violations.into_iter().enumerate() {
+                import.reject(violation, u64::from(nth == 0));
+            }
+        }
+        import.take(&subject, batch).await.map_err(|error| status::failed(&error, call))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The handler of ScopedDelete.
+
+use tonic::Status;
+
+use super::{
+    convert::request,
+    proto,
+    service::{Begun, Services},
+    status,
+};
+use crate::{domain::principal::Permission, operations};
+
+pub(super) async fn scoped_delete(
+    services: &Services,
+    begun: Begun<proto::ScopedDeleteRequest>,
+) -> Result<proto::ScopedDeleteResponse, Status> {
+    let Begun { principal, call, message } = begun;
+    let (user_token, scopes) = request::scoped_delete(message).map_err(status::invalid)?;
+    let subject = principal.authorise(Permission::ScopedDelete, user_token).map_err(|reason| status::not_permitted(&reason))?;
+    let report = operations::scoped_delete::scoped_delete(&services.repository, &services.vault, &subject, scopes)
+        .await
+        .map_err(|error| status::failed(&error, &call))?;
+    for (what, count) in [
+        ("dialogues_forgotten", report.dialogues),
+        ("uploads_deleted", report.uploads),
+        ("uploads_failed", report.uploads_failed.len() as u64),
+        ("memory_deleted", report.memories),
+        ("assistants_deleted", report.assistants),
+        ("feedback_deleted", report.feedback),
+        ("sessions_deleted", report.sessions),
+        ("compaction_cache_purged", report.compaction_cache),
+    ] {
+        call.count(what, count);
+    }
+    Ok(report.into())
+}

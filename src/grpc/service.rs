@@ -1,0 +1,92 @@
+//! What the handlers share: the stores, and how a request begins.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    delete_user_messages::delete_user_messages,
+    export_user_data::{FrameStream, export_user_data},
+    import_user_data::import_user_data,
+    proto::{
+        self,
+        server::{import_service_server::ImportService, user_data_service_server::UserDataService},
+    },
+    scoped_delete::scoped_delete,
+    status,
+};
+use crate::{
+    domain::{
+        principal::{Permission, Principal},
+        timestamp::Clock,
+    },
+    repository::Repository,
+    telemetry::Call,
+    vault::Vault,
+};
+
+/// The services of the contract. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    pub(super) repository: Repository,
+    pub(super) vault: Vault,
+    pub(super) clock: Clock,
+    /// Cancelled when running calls are to be cut.
+    pub(super) cut: CancellationToken,
+}
+
+impl Services {
+    /// Services over these stores; `cut` ends what still runs when a shutdown has waited long enough.
+    pub fn new(repository: Repository, vault: Vault, clock: Clock, cut: CancellationToken) -> Self {
+        Self { repository, vault, clock, cut }
+    }
+}
+
+/// A request whose caller is known and permitted to do such things at all.
+pub(super) struct Begun<T> {
+    pub(super) principal: Principal,
+    pub(super) call: Arc<Call>,
+    pub(super) message: T,
+}
+
+/// Begins a request: who calls, and whether that permits such calls.
+pub(super) fn begin<T>(request: Request<T>, permission: Permission) -> Result<Begun<T>, Status> {
+    let (_, mut extensions, message) = request.into_parts();
+    let (Some(principal), Some(call)) = (extensions.remove::<Principal>(), extensions.remove::<Arc<Call>>()) else {
+        return Err(status::unauthenticated());
+    };
+    call.by(&principal);
+    principal.permits(permission).map_err(|reason| status::not_permitted(&reason))?;
+    Ok(Begun { principal, call, message })
+}
+
+#[tonic::async_trait]
+impl UserDataService for Services {
+    type ExportUserDataStream = FrameStream;
+
+    async fn export_user_data(&self, request: Request<proto::ExportUserDataRequest>) -> Result<Response<FrameStream>, Status> {
+        export_user_data(self, begin(request, Permission::Export)?).await.map(Response::new)
+    }
+
+    async fn delete_user_messages(
+        &self,
+        request: Request<proto::DeleteUserMessagesRequest>,
+    ) -> Result<Response<proto::DeleteUserMessagesResponse>, Status> {
+        delete_user_messages(self, begin(request, Permission::DeleteMessages)?).await.map(Response::new)
+    }
+
+    async fn scoped_delete(&self, request: Request<proto::ScopedDeleteRequest>) -> Result<Response<proto::ScopedDeleteResponse>, Status> {
+        scoped_delete(self, begin(request, Permission::ScopedDelete)?).await.map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl ImportService for Services {
+    async fn import_user_data(
+        &self,
+        request: Request<Streaming<proto::ImportUserDataRequest>>,
+    ) -> Result<Response<proto::ImportUserDataResponse>, Status> {
+        import_user_data(self, begin(request, Permission::Import)?).await.map(Response::new)
+    }
+}

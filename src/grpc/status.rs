@@ -1,0 +1,110 @@
+//! The statuses that callers see: the one place where causes become codes.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::proto::ErrorReason;
+use crate::{
+    domain::{principal::NotPermitted, violation::FieldViolation},
+    operations, repository,
+    telemetry::Call,
+    vault,
+};
+
+const DOMAIN: &str = "userdata";
+
+/// When to try again what a store's absence prevented.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+
+/// When to try again, elsewhere or here, what a shutdown prevented.
+const DRAIN_RETRY: Duration = Duration::from_secs(1);
+
+/// A status whose details hold an `ErrorInfo` with `reason`, and whatever `more` adds.
+fn with_reason(code: Code, reason: ErrorReason, message: impl Into<String>, more: impl FnOnce(&mut ErrorDetails)) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, HashMap::new());
+    more(&mut details);
+    Status::with_error_details(code, message, details)
+}
+
+fn try_again(code: Code, reason: ErrorReason, message: &str, after: Duration) -> Status {
+    with_reason(code, reason, message, |details| {
+        details.set_retry_info(Some(after));
+    })
+}
+
+/// The one answer to every credential that is not accepted, and to none at all.
+pub fn unauthenticated() -> Status {
+    let message = "no credential, or one that is not accepted; send an API key with its application id, or a user's JWT";
+    with_reason(Code::Unauthenticated, ErrorReason::CredentialNotAccepted, message, |_| ())
+}
+
+/// The answer while the database cannot be reached.
+pub fn database_unavailable() -> Status {
+    let message = "the database cannot be reached; try again";
+    try_again(Code::Unavailable, ErrorReason::DatabaseUnavailable, message, STORE_RETRY)
+}
+
+/// The answer to a call that a shutdown cuts.
+pub fn draining() -> Status {
+    let message = "the server is shutting down; try again, an export with the last resume token that arrived";
+    try_again(Code::Unavailable, ErrorReason::Draining, message, DRAIN_RETRY)
+}
+
+/// The answer to a caller who may not do this.
+pub fn not_permitted(reason: &NotPermitted) -> Status {
+    with_reason(Code::PermissionDenied, ErrorReason::NotPermitted, reason.to_string(), |_| ())
+}
+
+/// The answer to a request with fields that are wrong.
+pub fn invalid(violations: Vec<FieldViolation>) -> Status {
+    let message = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, message, |details| {
+        for violation in violations {
+            details.add_bad_request_violation(violation.field, violation.complaint.to_string());
+        }
+    })
+}
+
+/// The answer to a stream of requests that cannot be read on: what the transport says of it, or that a request was too large.
+pub fn unreadable(status: Status, request: &str, limit: usize) -> Status {
+    if status.code() != Code::OutOfRange {
+        return status;
+    }
+    let message = format!("{request} is larger than {limit} bytes; send its records in several requests");
+    with_reason(Code::ResourceExhausted, ErrorReason::LimitExceeded, message, |_| ())
+}
+
+/// The answer to an operation that failed.
+pub fn failed(error: &operations::Error, call: &Call) -> Status {
+    match error {
+        operations::Error::Repository(repository::Error::Unavailable(reason)) => {
+            tracing::warn!(request_id = call.request_id(), reason, "the database is unavailable");
+            database_unavailable()
+        }
+        operations::Error::Repository(repository::Error::Conflict(_)) => {
+            let message = "other calls for the same user were in the way; try again";
+            try_again(Code::Aborted, ErrorReason::Conflict, message, DRAIN_RETRY)
+        }
+        operations::Error::Repository(repository::Error::ErasedMeanwhile) => erased_meanwhile(),
+        operations::Error::Vault(vault::Error::Unavailable | vault::Error::Refused) => {
+            let message = "the object store cannot be reached; try again";
+            try_again(Code::Unavailable, ErrorReason::ObjectStoreUnavailable, message, STORE_RETRY)
+        }
+        operations::Error::Repository(repository::Error::Corrupt(_) | repository::Error::Refused(_)) => {
+            tracing::error!(request_id = call.request_id(), %error, "unforeseen");
+            let mut details = ErrorDetails::new();
+            let metadata = HashMap::from([("request_id".to_owned(), call.request_id().to_owned())]);
+            details.set_error_info(ErrorReason::Internal.as_str_name(), DOMAIN, metadata);
+            let message = format!("something unforeseen happened; the server's log tells what, under request id {}", call.request_id());
+            Status::with_error_details(Code::Internal, message, details)
+        }
+    }
+}
+
+/// The answer to an export whose subject was erased.
+pub fn erased_meanwhile() -> Status {
+    let message = "the user's data was erased while it was exported; begin a new export";
+    with_reason(Code::Aborted, ErrorReason::ErasedMeanwhile, message, |_| ())
+}

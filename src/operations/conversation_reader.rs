@@ -1,0 +1,185 @@
+//! Reads conversations with what is nested in them, in the order of an export.
+//!
+//! Conversations, messages and feedback are kept in the same order, so that many conversations need no more than one scan of each. A
+//! stretch is a run of conversations that are all shown: within it every message and every feedback belongs to one of them. A forgotten
+//! conversation ends a stretch, and its messages are never read.
+
+use std::collections::VecDeque;
+
+use super::{Error, export_user_data::Item};
+use crate::{
+    domain::{
+        category::Category,
+        position::InConversation,
+        record::{Conversation, Feedback, Message, RecordKey},
+        resume_token::ExportChoices,
+        timestamp::Timestamp,
+    },
+    repository::{ConversationsFrom, Held, Page, Repository, Stretch},
+};
+
+/// Which conversation a nested record belongs to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// The conversation.
+    pub key: RecordKey,
+    /// The mark of a forgotten one.
+    pub forgotten_at: Option<Timestamp>,
+}
+
+pub(super) struct ConversationReader {
+    choices: ExportChoices,
+    /// Conversations read and not yet exported.
+    ahead: VecDeque<Conversation>,
+    /// The last conversation read, while there may be more.
+    more: Option<Option<RecordKey>>,
+    /// The conversation whose nested records are being exported.
+    current: Option<Parent>,
+    /// The last conversation of the stretch that `messages` and `feedback` are read for.
+    stretch_end: Option<RecordKey>,
+    messages: Nested<Message>,
+    feedback: Nested<Feedback>,
+    /// Where a resumed export begins: within this conversation.
+    begin: Option<(RecordKey, InConversation)>,
+}
+
+/// Nested records read and not yet exported.
+struct Nested<T> {
+    ahead: VecDeque<(RecordKey, T)>,
+    /// From where to read on: the conversation, and the record within it; `None` when all of the stretch is read.
+    from: Option<(RecordKey, Option<RecordKey>)>,
+}
+
+impl<T> Nested<T> {
+    fn none() -> Self {
+        Self { ahead: VecDeque::new(), from: None }
+    }
+
+    fn begin(conversation: &RecordKey, after: Option<RecordKey>) -> Self {
+        Self { ahead: VecDeque::new(), from: Some((conversation.clone(), after)) }
+    }
+
+    fn take_in(&mut self, page: Page<(RecordKey, T)>, key: impl Fn(&T) -> &RecordKey) {
+        self.from = match page.records.last() {
+            Some((conversation, record)) if !page.is_last => Some((conversation.clone(), Some(key(record).clone()))),
+            _ => None,
+        };
+        self.ahead.extend(page.records);
+    }
+
+    /// The next record, if it belongs to this conversation.
+    fn next_of(&mut self, conversation: &RecordKey) -> Option<T> {
+        let (_, record) = self.ahead.pop_front_if(|(of, _)| of == conversation)?;
+        Some(record)
+    }
+}
+
+impl ConversationReader {
+    pub(super) fn new(choices: ExportChoices, begin: Option<(RecordKey, InConversation)>) -> Self {
+        Self {
+            choices,
+            ahead: VecDeque::new(),
+            more: Some(None),
+            current: None,
+            stretch_end: None,
+            messages: Nested::none(),
+            feedback: Nested::none(),
+            begin,
+        }
+    }
+
+    pub(super) async fn next(&mut self, repository: &Repository, held: &Held) -> Result<Option<Item>, Error> {
+        loop {
+            if let Some(parent) = self.current.clone() {
+                if let Some(item) = self.next_nested(repository, held, &parent).await? {
+                    return Ok(Some(item));
+                }
+                self.current = None;
+            }
+            let Some(conversation) = self.next_conversation(repository, held).await? else { return Ok(None) };
+            let parent = Parent { key: conversation.key.clone(), forgotten_at: conversation.forgotten_at };
+            let resumed = self.begin.take_if(|(key, _)| *key == parent.key).map(|(_, within)| within);
+            self.enter(&parent.key, resumed.as_ref());
+            self.current = Some(parent);
+            if resumed.is_none() && self.choices.categories.contain(Category::Conversations) {
+                return Ok(Some(Item::Conversation(conversation)));
+            }
+        }
+    }
+
+    /// The next conversation that the export shows.
+    async fn next_conversation(&mut self, repository: &Repository, held: &Held) -> Result<Option<Conversation>, Error> {
+        loop {
+            while let Some(conversation) = self.ahead.pop_front() {
+                if self.shows(&conversation) {
+                    return Ok(Some(conversation));
+                }
+            }
+            let Some(after) = &self.more else { return Ok(None) };
+            let from = match (after, &self.begin) {
+                (Some(key), _) => ConversationsFrom::After(key),
+                (None, Some((key, _))) => ConversationsFrom::At(key),
+                (None, None) => ConversationsFrom::Start,
+            };
+            let page = repository.conversations(held, from).await?;
+            self.more = if page.is_last { None } else { page.records.last().map(|last| Some(last.key.clone())) };
+            self.ahead.extend(page.records);
+            self.stretch_end = None;
+        }
+    }
+
+    fn shows(&self, conversation: &Conversation) -> bool {
+        self.choices.include_deleted || conversation.forgotten_at.is_none()
+    }
+
+    /// Begins with a conversation: a new stretch, unless it lies within the one that is being read.
+    fn enter(&mut self, conversation: &RecordKey, resumed: Option<&InConversation>) {
+        if resumed.is_none() && self.stretch_end.as_ref().is_some_and(|end| conversation <= end) {
+            return;
+        }
+        let last_shown = self.ahead.iter().take_while(|ahead| self.shows(ahead)).last();
+        self.stretch_end = Some(last_shown.map_or_else(|| conversation.clone(), |last| last.key.clone()));
+        let after_message = match resumed {
+            Some(InConversation::Message(key)) => Some(key.clone()),
+            _ => None,
+        };
+        let after_feedback = match resumed {
+            Some(InConversation::Feedback(key)) => Some(key.clone()),
+            _ => None,
+        };
+        self.messages = Nested::none();
+        self.feedback = Nested::none();
+        if self.choices.categories.contain(Category::Messages) {
+            self.messages = match (resumed, self.ahead.front()) {
+                // All its messages are exported already: begin with the next conversation's.
+                (Some(InConversation::Feedback(_)), Some(next)) if self.shows(next) => Nested::begin(&next.key, None),
+                (Some(InConversation::Feedback(_)), _) => Nested::none(),
+                _ => Nested::begin(conversation, after_message),
+            };
+        }
+        if self.choices.categories.contain(Category::Feedback) {
+            self.feedback = Nested::begin(conversation, after_feedback);
+        }
+    }
+
+    async fn next_nested(&mut self, repository: &Repository, held: &Held, parent: &Parent) -> Result<Option<Item>, Error> {
+        let Some(last) = self.stretch_end.clone() else { return Ok(None) };
+        while self.messages.ahead.is_empty()
+            && let Some((first, after)) = self.messages.from.take()
+        {
+            let page = repository.messages(held, &Stretch { first, after, last: last.clone() }).await?;
+            self.messages.take_in(page, |message| &message.key);
+        }
+        if let Some(message) = self.messages.next_of(&parent.key) {
+            return Ok(Some(Item::Message(parent.clone(), message)));
+        }
+        while self.feedback.ahead.is_empty()
+            && let Some((first, after)) = self.feedback.from.take()
+        {
+            let stretch = Stretch { first, after, last: last.clone() };
+            let page = repository.feedback_in_conversations(held, &stretch, self.choices.include_deleted).await?;
+            self.feedback.take_in(page, |feedback| &feedback.key);
+        }
+        Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(parent.clone(), feedback)))
+    }
+}

@@ -1,0 +1,297 @@
+//! ExportUserData: everything held about a subject, in order, in blocks.
+//!
+//! Between two blocks nothing is held: no connection, no transaction. Every block is confirmed after it was read: if the subject was erased
+//! since the export began, the block is not given out.
+
+use std::{collections::VecDeque, mem};
+
+use bytes::Bytes;
+
+pub use super::conversation_reader::Parent;
+use super::{Error, conversation_reader::ConversationReader};
+use crate::{
+    domain::{
+        category::{Categories, Category},
+        limits::FRAME_TARGET_BYTES,
+        position::{InConversation, InUpload, Position},
+        record::{Assistant, CompactionCacheEntry, Conversation, Feedback, Memory, Message, RecordKey, Session, Upload},
+        resume_token::ExportChoices,
+        subject::Subject,
+    },
+    repository::{Held, Page, Repository},
+    vault::Vault,
+};
+
+/// Something an export gives out.
+pub enum Item {
+    /// A conversation, without what is nested in it.
+    Conversation(Conversation),
+    /// A message of a conversation.
+    Message(Parent, Message),
+    /// Feedback given in a conversation.
+    NestedFeedback(Parent, Feedback),
+    /// Detached feedback.
+    Feedback(Feedback),
+    /// A memory.
+    Memory(Memory),
+    /// An upload.
+    Upload(Upload, InUpload),
+    /// A piece of an upload's content.
+    Content(ContentItem),
+    /// An assistant.
+    Assistant(Assistant),
+    /// A session.
+    Session(Session),
+    /// An entry of the compaction cache.
+    CompactionCache(CompactionCacheEntry),
+}
+
+/// A piece of an upload's content.
+pub struct ContentItem {
+    /// The upload.
+    pub upload: RecordKey,
+    /// Where it begins.
+    pub offset: u64,
+    /// The bytes; `None` where the store has no such object.
+    pub data: Option<Bytes>,
+    /// How far the upload is exported with it.
+    pub within: InUpload,
+}
+
+impl Item {
+    /// Where the export stands once this is given out.
+    pub fn position(&self) -> Position {
+        match self {
+            Self::Conversation(record) => Position::Conversation(record.key.clone(), InConversation::Header),
+            Self::Message(parent, record) => Position::Conversation(parent.key.clone(), InConversation::Message(record.key.clone())),
+            Self::NestedFeedback(parent, record) => {
+                Position::Conversation(parent.key.clone(), InConversation::Feedback(record.key.clone()))
+            }
+            Self::Feedback(record) => Position::Feedback(record.key.clone()),
+            Self::Memory(record) => Position::Memory(record.key.clone()),
+            Self::Upload(record, within) => Position::Upload(record.key.clone(), *within),
+            Self::Content(piece) => Position::Upload(piece.upload.clone(), piece.within),
+            Self::Assistant(record) => Position::Assistant(record.key.clone()),
+            Self::Session(record) => Position::Session(record.key.clone()),
+            Self::CompactionCache(record) => Position::CompactionCache(record.key.clone()),
+        }
+    }
+
+    /// About how much memory it takes.
+    fn size(&self) -> usize {
+        match self {
+            Self::Message(_, message) => 128 + message.body.len(),
+            Self::Content(piece) => piece.data.as_ref().map_or(0, Bytes::len),
+            Self::Memory(memory) => 512 + memory.text.len() + memory.raw_extract.len(),
+            Self::CompactionCache(entry) => 128 + entry.text.len(),
+            Self::Assistant(assistant) => 512 + assistant.instructions.as_ref().map_or(0, String::len),
+            Self::NestedFeedback(_, feedback) | Self::Feedback(feedback) => 256 + feedback.notes.as_ref().map_or(0, String::len),
+            Self::Conversation(_) | Self::Upload(..) | Self::Session(_) => 256,
+        }
+    }
+}
+
+/// A running export.
+pub struct Export {
+    repository: Repository,
+    vault: Vault,
+    subject: Subject,
+    held: Option<Held>,
+    choices: ExportChoices,
+    stage: Stage,
+}
+
+/// Which kind of record comes next, and after which one.
+enum Stage {
+    Conversations(ConversationReader),
+    Feedback(Reader<Feedback>),
+    Memories(Reader<Memory>),
+    Uploads(Reader<Upload>, Option<PendingContent>),
+    Assistants(Reader<Assistant>),
+    Sessions(Reader<Session>),
+    CompactionCache(Reader<CompactionCacheEntry>),
+    End,
+}
+
+/// The content of an upload that is still to be exported.
+struct PendingContent {
+    upload: RecordKey,
+    offset: u64,
+}
+
+/// Records read and not yet given out.
+struct Reader<T> {
+    ahead: VecDeque<T>,
+    after: Option<RecordKey>,
+    read_all: bool,
+}
+
+impl<T> Reader<T> {
+    fn begin(after: Option<RecordKey>) -> Self {
+        Self { ahead: VecDeque::new(), after, read_all: false }
+    }
+
+    /// The next record, reading on with `read` when there are no more ahead.
+    async fn next(
+        &mut self,
+        read: impl AsyncFnOnce(Option<&RecordKey>) -> Result<Page<T>, crate::repository::Error>,
+        key: impl Fn(&T) -> &RecordKey,
+    ) -> Result<Option<T>, Error> {
+        if self.ahead.is_empty() && !self.read_all {
+            let page = read(self.after.as_ref()).await?;
+            self.read_all = page.is_last;
+            self.after = page.records.last().map(|last| key(last).clone());
+            self.ahead = page.records.into();
+        }
+        Ok(self.ahead.pop_front())
+    }
+}
+
+impl Export {
+    /// Begins at `position`, for a subject that was looked up as `held`; `None` where nothing was ever held about it.
+    pub fn new(
+        repository: Repository,
+        vault: Vault,
+        subject: Subject,
+        held: Option<Held>,
+        choices: ExportChoices,
+        position: Position,
+    ) -> Self {
+        let stage = if held.is_some() { Stage::resume(choices, position) } else { Stage::End };
+        Self { repository, vault, subject, held, choices, stage }
+    }
+
+    /// The next items, about a frame's worth; empty at the end.
+    ///
+    /// # Errors
+    /// When the subject was erased since it was looked up, or a store does not answer.
+    pub async fn next_block(&mut self) -> Result<Vec<Item>, Error> {
+        let Some(held) = self.held else { return Ok(Vec::new()) };
+        let mut block = Vec::new();
+        let mut bytes = 0;
+        while bytes < FRAME_TARGET_BYTES
+            && let Some(item) = self.next_item(&held).await?
+        {
+            bytes += item.size();
+            block.push(item);
+        }
+        self.repository.confirm_not_erased(&held).await?;
+        Ok(block)
+    }
+
+    async fn next_item(&mut self, held: &Held) -> Result<Option<Item>, Error> {
+        let Self { repository, vault, subject, choices, stage, .. } = self;
+        let include_deleted = choices.include_deleted;
+        loop {
+            let item = match stage {
+                Stage::Conversations(reader) => reader.next(repository, held).await?,
+                Stage::Feedback(reader) => reader
+                    .next(async |after| repository.detached_feedback(held, after, include_deleted).await, |record| &record.key)
+                    .await?
+                    .map(Item::Feedback),
+                Stage::Memories(reader) => {
+                    reader.next(async |after| repository.memories(held, after).await, |record| &record.key).await?.map(Item::Memory)
+                }
+                Stage::Uploads(reader, pending) => match pending.take() {
+                    Some(content) => {
+                        let (piece, rest) = content.next_piece(vault, subject).await?;
+                        *pending = rest;
+                        Some(Item::Content(piece))
+                    }
+                    None => {
+                        let read = async |after: Option<&RecordKey>| repository.uploads(held, after, include_deleted).await;
+                        reader.next(read, |record| &record.key).await?.map(|upload| {
+                            let with_content = choices.include_upload_content && upload.deleted_at.is_none();
+                            *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0 });
+                            Item::Upload(upload, if with_content { InUpload::Content(0) } else { InUpload::Complete })
+                        })
+                    }
+                },
+                Stage::Assistants(reader) => reader
+                    .next(async |after| repository.assistants(held, after, include_deleted).await, |record| &record.key)
+                    .await?
+                    .map(Item::Assistant),
+                Stage::Sessions(reader) => {
+                    reader.next(async |after| repository.sessions(held, after).await, |record| &record.key).await?.map(Item::Session)
+                }
+                Stage::CompactionCache(reader) => reader
+                    .next(async |after| repository.compaction_cache(held, after).await, |record| &record.key)
+                    .await?
+                    .map(Item::CompactionCache),
+                Stage::End => return Ok(None),
+            };
+            if item.is_some() {
+                return Ok(item);
+            }
+            *stage = mem::replace(stage, Stage::End).next(choices.categories);
+        }
+    }
+}
+
+impl PendingContent {
+    /// The next piece, and what remains after it.
+    async fn next_piece(self, vault: &Vault, subject: &Subject) -> Result<(ContentItem, Option<Self>), Error> {
+        let Self { upload, offset } = self;
+        let Some(piece) = vault.read(subject, &upload.id, offset).await? else {
+            return Ok((ContentItem { upload, offset, data: None, within: InUpload::Complete }, None));
+        };
+        let end = offset.saturating_add(piece.data.len() as u64);
+        let rest = (end < piece.size).then(|| Self { upload: upload.clone(), offset: end });
+        let within = if rest.is_some() { InUpload::Content(end) } else { InUpload::Complete };
+        Ok((ContentItem { upload, offset, data: Some(piece.data), within }, rest))
+    }
+}
+
+impl Stage {
+    /// Where an export at `position` goes on.
+    fn resume(choices: ExportChoices, position: Position) -> Self {
+        match position {
+            Position::Start => Self::conversations(choices, None).skip_unless(choices.categories),
+            Position::Conversation(key, within) => Self::conversations(choices, Some((key, within))),
+            Position::Feedback(key) => Self::Feedback(Reader::begin(Some(key))),
+            Position::Memory(key) => Self::Memories(Reader::begin(Some(key))),
+            Position::Upload(key, InUpload::Complete) => Self::Uploads(Reader::begin(Some(key)), None),
+            Position::Upload(key, InUpload::Content(offset)) => {
+                let pending = PendingContent { upload: key.clone(), offset };
+                Self::Uploads(Reader::begin(Some(key)), Some(pending))
+            }
+            Position::Assistant(key) => Self::Assistants(Reader::begin(Some(key))),
+            Position::Session(key) => Self::Sessions(Reader::begin(Some(key))),
+            Position::CompactionCache(key) => Self::CompactionCache(Reader::begin(Some(key))),
+            Position::End => Self::End,
+        }
+    }
+
+    fn conversations(choices: ExportChoices, begin: Option<(RecordKey, InConversation)>) -> Self {
+        Self::Conversations(ConversationReader::new(choices, begin))
+    }
+
+    /// The stage after this one, of those that the export was asked for.
+    fn next(self, categories: Categories) -> Self {
+        let next = match self {
+            Self::Conversations(_) => Self::Feedback(Reader::begin(None)),
+            Self::Feedback(_) => Self::Memories(Reader::begin(None)),
+            Self::Memories(_) => Self::Uploads(Reader::begin(None), None),
+            Self::Uploads(..) => Self::Assistants(Reader::begin(None)),
+            Self::Assistants(_) => Self::Sessions(Reader::begin(None)),
+            Self::Sessions(_) => Self::CompactionCache(Reader::begin(None)),
+            Self::CompactionCache(_) | Self::End => Self::End,
+        };
+        next.skip_unless(categories)
+    }
+
+    /// This stage if the export was asked for it, else the next that it was asked for.
+    fn skip_unless(self, categories: Categories) -> Self {
+        let asked_for: &[Category] = match self {
+            Self::Conversations(_) => &[Category::Conversations, Category::Messages, Category::Feedback],
+            Self::Feedback(_) => &[Category::Feedback],
+            Self::Memories(_) => &[Category::Memories],
+            Self::Uploads(..) => &[Category::Uploads],
+            Self::Assistants(_) => &[Category::Assistants],
+            Self::Sessions(_) => &[Category::Sessions],
+            Self::CompactionCache(_) => &[Category::CompactionCache],
+            Self::End => return Self::End,
+        };
+        if asked_for.iter().any(|category| categories.contain(*category)) { self } else { self.next(categories) }
+    }
+}

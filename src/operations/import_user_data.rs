@@ -1,0 +1,138 @@
+//! ImportUserData: one request after the other, each in one effect; content goes to the object store as its pieces arrive.
+
+use super::Error;
+use crate::{
+    domain::{
+        category::Category,
+        import::{At, ContentPiece, ImportBatch},
+        report::Imported,
+        subject::Subject,
+        violation::{Complaint, FieldViolation},
+    },
+    repository::{Held, Repository},
+    vault::{ContentWriter, Vault},
+};
+
+const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not held, or deleted; import the upload itself first");
+const OUT_OF_ORDER: Complaint = Complaint::Rule("does not continue the pieces before it; send the pieces of one upload in order");
+const TOO_MUCH: Complaint = Complaint::Rule("goes past the upload's `size_bytes`; correct that or send less");
+const INCOMPLETE: Complaint = Complaint::Rule("begins content that was never finished; send all pieces up to the upload's `size_bytes`");
+
+/// A running import.
+pub struct Import {
+    repository: Repository,
+    vault: Vault,
+    report: Imported,
+    open: Option<OpenContent>,
+}
+
+/// Content of which some pieces have arrived.
+struct OpenContent {
+    subject: Subject,
+    held: Held,
+    upload_id: String,
+    size: u64,
+    writer: ContentWriter,
+    /// The path of the first piece.
+    path: String,
+}
+
+impl Import {
+    /// Begins an import.
+    pub fn new(repository: Repository, vault: Vault) -> Self {
+        Self { repository, vault, report: Imported::default(), open: None }
+    }
+
+    /// Notes a record that was not acceptable before it came here.
+    pub fn reject(&mut self, violation: FieldViolation, records: u64) {
+        self.report.reject(violation, records);
+    }
+
+    /// Imports the acceptable records of one request.
+    ///
+    /// # Errors
+    /// When a store does not answer. What earlier requests imported stays.
+    pub async fn take(&mut self, subject: &Subject, batch: ImportBatch) -> Result<(), Error> {
+        let imported = self.repository.import(subject, &batch).await?;
+        for category in Category::ALL {
+            self.report.counts.add(category, imported.counts.of(category));
+        }
+        let listed = imported.rejections.len() as u64;
+        for violation in imported.rejections {
+            self.report.reject(violation, 0);
+        }
+        self.report.rejected = self.report.rejected.saturating_add(imported.rejected);
+        debug_assert!(imported.rejected >= listed);
+        for At { index, record } in batch.upload_contents {
+            self.take_content(subject, format!("{}.upload_contents[{index}]", batch.path), record).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the import: what became of its records.
+    pub async fn finish(mut self) -> Imported {
+        self.abandon().await;
+        self.report
+    }
+
+    async fn take_content(&mut self, subject: &Subject, path: String, piece: ContentPiece) -> Result<(), Error> {
+        let continues = self.open.as_ref().is_some_and(|open| open.upload_id == piece.upload_id && open.subject == *subject);
+        if !continues {
+            self.abandon().await;
+            if piece.offset != 0 {
+                self.report.reject(FieldViolation::new(format!("{path}.offset"), OUT_OF_ORDER), 1);
+                return Ok(());
+            }
+            let Some(held) = self.repository.find(subject).await? else {
+                self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
+                return Ok(());
+            };
+            let Some(upload) = self.repository.live_upload(&held, &piece.upload_id).await? else {
+                self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
+                return Ok(());
+            };
+            let writer = self.vault.write(subject, &piece.upload_id);
+            let size = upload.size_bytes.unsigned_abs();
+            self.open = Some(OpenContent { subject: subject.clone(), held, upload_id: piece.upload_id, size, writer, path: path.clone() });
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let end = piece.offset.saturating_add(piece.data.len() as u64);
+        let complaint = match () {
+            () if piece.offset != open.writer.written() => Some(("offset", OUT_OF_ORDER)),
+            () if end > open.size => Some(("data", TOO_MUCH)),
+            () => None,
+        };
+        if let Some((field, complaint)) = complaint {
+            self.report.reject(FieldViolation::new(format!("{path}.{field}"), complaint), 1);
+            if let Some(open) = self.open.take() {
+                open.writer.abort().await;
+            }
+            return Ok(());
+        }
+        open.writer.put(piece.data).await?;
+        if end == open.size
+            && let Some(complete) = self.open.take()
+        {
+            self.complete(complete).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes content appear, unless its upload was deleted while the pieces arrived.
+    async fn complete(&mut self, content: OpenContent) -> Result<(), Error> {
+        let written = content.writer.finish().await?;
+        if self.repository.live_upload(&content.held, &content.upload_id).await?.is_none() {
+            written.take_back().await?;
+            self.report.reject(FieldViolation::new(format!("{}.upload_id", content.path), UNKNOWN_UPLOAD), 1);
+        }
+        Ok(())
+    }
+
+    /// Gives up content whose pieces stopped before it was complete.
+    async fn abandon(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.writer.abort().await;
+            self.report.reject(FieldViolation::new(format!("{}.data", open.path), INCOMPLETE), 1);
+        }
+    }
+}

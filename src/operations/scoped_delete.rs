@@ -1,0 +1,60 @@
+//! ScopedDelete: first the objects of the vault, which no transaction covers, then everything in the database in one effect.
+
+use futures::{StreamExt, stream};
+
+use super::Error;
+use crate::{
+    domain::{
+        report::{ScopesErased, UploadFailure},
+        scope::Scopes,
+        subject::Subject,
+    },
+    repository::Repository,
+    vault::Vault,
+};
+
+/// How many objects are removed at once.
+const REMOVALS: usize = 16;
+
+/// Erases the scopes of the subject. An upload whose object cannot be removed is named in the report, and its record left alone.
+///
+/// # Errors
+/// When the database does not answer; then no record has changed, and objects that are gone already will count as removed by the next try.
+pub async fn scoped_delete(repository: &Repository, vault: &Vault, subject: &Subject, scopes: Scopes) -> Result<ScopesErased, Error> {
+    let vaulted = if scopes.chosen().vault { remove_objects(repository, vault, subject).await? } else { Removals::default() };
+    let mut report = repository.erase_scopes(subject, scopes, &vaulted.removed).await?;
+    report.uploads_failed = vaulted.failed;
+    Ok(report)
+}
+
+/// What became of the objects of a subject's personal uploads.
+#[derive(Default)]
+struct Removals {
+    removed: Vec<String>,
+    failed: Vec<UploadFailure>,
+}
+
+async fn remove_objects(repository: &Repository, vault: &Vault, subject: &Subject) -> Result<Removals, Error> {
+    let mut removals = Removals::default();
+    let Some(held) = repository.find(subject).await? else { return Ok(removals) };
+    let mut after = None;
+    loop {
+        let page = repository.personal_uploads(&held, after.as_ref()).await?;
+        after = page.records.last().map(|upload| upload.key.clone());
+        let mut outcomes = stream::iter(page.records)
+            .map(|upload| async move {
+                let outcome = vault.remove(subject, &upload.key.id).await;
+                (upload.key.id, outcome)
+            })
+            .buffered(REMOVALS);
+        while let Some((upload_id, outcome)) = outcomes.next().await {
+            match outcome {
+                Ok(()) => removals.removed.push(upload_id),
+                Err(error) => removals.failed.push(UploadFailure { upload_id, error: error.to_string() }),
+            }
+        }
+        if page.is_last {
+            return Ok(removals);
+        }
+    }
+}

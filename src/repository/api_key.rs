@@ -1,0 +1,72 @@
+//! API keys. They belong to applications, not to users, so these functions alone take no subject.
+
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    Error, Repository,
+    entity::api_key::{ActiveModel, Column, Entity, Model},
+};
+use crate::domain::{
+    api_key::{ApiKey, ApiKeyDigest, ApiKeyId},
+    subject::ApplicationId,
+    timestamp::Timestamp,
+};
+
+impl Repository {
+    /// Keeps a new key.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if its id is taken, which random ids are not.
+    pub async fn insert_api_key(&self, key: &ApiKey) -> Result<(), Error> {
+        let row = ActiveModel {
+            id: Set(key.id.as_str().to_owned()),
+            application_id: Set(key.application.as_str().to_owned()),
+            digest: Set(key.digest.as_bytes().to_vec()),
+            permissions: Set(key.permissions.to_string()),
+            created_at: Set(key.created_at.0),
+            expires_at: Set(key.expires_at.map(|at| at.0)),
+            revoked_at: Set(key.revoked_at.map(|at| at.0)),
+        };
+        Entity::insert(row).exec_without_returning(self.write()).await?;
+        Ok(())
+    }
+
+    /// All keys, revoked and expired ones too, or those of one application; by application, then age.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or holds a key that cannot be.
+    pub async fn list_api_keys(&self, application: Option<&ApplicationId>) -> Result<Vec<ApiKey>, Error> {
+        let mut query = Entity::find();
+        if let Some(application) = application {
+            query = query.filter(Column::ApplicationId.eq(application.as_str()));
+        }
+        let query = query.order_by_asc(Column::ApplicationId).order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
+        query.all(self.read()).await?.into_iter().map(api_key).collect()
+    }
+
+    /// Revokes a key, and says whether there is one. A key that was revoked before keeps its time.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn revoke_api_key(&self, id: &ApiKeyId, now: Timestamp) -> Result<bool, Error> {
+        let revoked_at = Expr::col(Column::RevokedAt).if_null(now.0);
+        let update = Entity::update_many().col_expr(Column::RevokedAt, revoked_at).filter(Column::Id.eq(id.as_str()));
+        Ok(update.exec(self.write()).await?.rows_affected > 0)
+    }
+}
+
+fn api_key(row: Model) -> Result<ApiKey, Error> {
+    Ok(ApiKey {
+        id: ApiKeyId::parse(&row.id).ok_or(Error::Corrupt("api_keys.id"))?,
+        application: ApplicationId::parse(row.application_id).map_err(|_| Error::Corrupt("api_keys.application_id"))?,
+        digest: ApiKeyDigest::from_bytes(row.digest.try_into().map_err(|_| Error::Corrupt("api_keys.digest"))?),
+        permissions: row.permissions.parse().map_err(|_| Error::Corrupt("api_keys.permissions"))?,
+        created_at: Timestamp(row.created_at),
+        expires_at: row.expires_at.map(Timestamp),
+        revoked_at: row.revoked_at.map(Timestamp),
+    })
+}

@@ -1,0 +1,59 @@
+//! Assistants: rows and records, and reading them in order.
+
+use sea_orm::{ColumnTrait, QueryFilter};
+
+use super::{
+    Error, Held, Repository,
+    entity::assistant::{Column, Entity, Model},
+    page::{Page, in_order, read_page},
+};
+use crate::domain::{
+    record::{Assistant, RecordKey},
+    timestamp::Timestamp,
+};
+
+impl Repository {
+    /// A page of the subject's assistants after `after`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn assistants(&self, held: &Held, after: Option<&RecordKey>, include_deleted: bool) -> Result<Page<Assistant>, Error> {
+        let mut select = in_order::<Entity>(held, after);
+        if !include_deleted {
+            select = select.filter(Column::DeletedAt.is_null());
+        }
+        read_page(self.read(), select, |row| {
+            let size = 512 + row.instructions.as_ref().map_or(0, String::len) + row.description.as_ref().map_or(0, String::len);
+            Ok((record(row), size))
+        })
+        .await
+    }
+}
+
+fn record(row: Model) -> Assistant {
+    Assistant {
+        key: RecordKey { created_at: Timestamp(row.created_at), id: row.id },
+        name: row.name,
+        description: row.description,
+        instructions: row.instructions,
+        status: row.status,
+        institution_id: row.institution_id,
+        updated_at: Timestamp(row.updated_at),
+        deleted_at: row.deleted_at.map(Timestamp),
+    }
+}
+
+pub(super) fn row(held: &Held, record: &Assistant) -> Model {
+    Model {
+        subject_id: held.subject_id,
+        created_at: record.key.created_at.0,
+        id: record.key.id.clone(),
+        name: record.name.clone(),
+        description: record.description.clone(),
+        instructions: record.instructions.clone(),
+        status: record.status.clone(),
+        institution_id: record.institution_id.clone(),
+        updated_at: record.updated_at.0,
+        deleted_at: record.deleted_at.map(|at| at.0),
+    }
+}

@@ -1,0 +1,40 @@
+//! The compaction cache: rows and records, and reading them in order.
+
+use super::{
+    Error, Held, Repository,
+    entity::compaction_cache::{Entity, Model},
+    page::{Page, in_order, read_page},
+};
+use crate::domain::{
+    record::{CompactionCacheEntry, RecordKey},
+    timestamp::Timestamp,
+};
+
+impl Repository {
+    /// A page of the subject's compaction cache after `after`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn compaction_cache(&self, held: &Held, after: Option<&RecordKey>) -> Result<Page<CompactionCacheEntry>, Error> {
+        read_page(self.read(), in_order::<Entity>(held, after), |row| {
+            let size = 128 + row.text.len();
+            Ok((record(row), size))
+        })
+        .await
+    }
+}
+
+fn record(row: Model) -> CompactionCacheEntry {
+    let key = RecordKey { created_at: Timestamp(row.created_at), id: row.id };
+    CompactionCacheEntry { key, conversation_id: row.conversation_id, text: row.text }
+}
+
+pub(super) fn row(held: &Held, record: &CompactionCacheEntry) -> Model {
+    Model {
+        subject_id: held.subject_id,
+        created_at: record.key.created_at.0,
+        id: record.key.id.clone(),
+        conversation_id: record.conversation_id.clone(),
+        text: record.text.clone(),
+    }
+}

@@ -1,0 +1,244 @@
+//! Opening the database, and what differs between the engines: pools, pragmas, migrations.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous},
+};
+
+use super::{Error, Repository};
+use crate::domain::timestamp::Clock;
+
+/// How long a statement waits for another process that writes to the same SQLite file.
+const SQLITE_BUSY: Duration = Duration::from_secs(10);
+
+/// How long a call waits for a connection before it is told that the database is away.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// The database engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Engine {
+    /// Embedded; one file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// Where the database is. Its `Debug` shows no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StorageUrl {
+    url: url::Url,
+    engine: Engine,
+}
+
+/// Not the URL of a database this service can use.
+#[derive(Debug, thiserror::Error)]
+#[error("not a database URL; write sqlite:///path/to/file.db or postgres://user@host/database")]
+pub struct NotAStorageUrl;
+
+impl FromStr for StorageUrl {
+    type Err = NotAStorageUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotAStorageUrl> {
+        // SQLite's URLs are read leniently, as its users write them: sqlite://relative/path.db and sqlite:path.db name a relative path.
+        let engine = match text.split_once(':') {
+            Some(("sqlite", _)) => Engine::Sqlite,
+            Some(("postgres" | "postgresql", _)) => Engine::Postgres,
+            _ => return Err(NotAStorageUrl),
+        };
+        let url = match engine {
+            Engine::Sqlite => {
+                let path = text.trim_start_matches("sqlite:").trim_start_matches("//");
+                let path = path.split_once('?').map_or(path, |(path, _)| path);
+                if path.is_empty() || path == ":memory:" {
+                    return Err(NotAStorageUrl);
+                }
+                let path = std::path::absolute(path).map_err(|_| NotAStorageUrl)?;
+                let mut url = url::Url::from_file_path(path).map_err(|()| NotAStorageUrl)?;
+                url.set_query(None);
+                url
+            }
+            Engine::Postgres => text.parse().map_err(|_| NotAStorageUrl)?,
+        };
+        Ok(Self { url, engine })
+    }
+}
+
+impl std::fmt::Debug for StorageUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for StorageUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.engine {
+            Engine::Sqlite => write!(f, "sqlite://{}", self.url.path()),
+            Engine::Postgres => {
+                let port = self.url.port().unwrap_or(5432);
+                write!(f, "postgres://{}:{port}{}", self.url.host_str().unwrap_or_default(), self.url.path())
+            }
+        }
+    }
+}
+
+impl StorageUrl {
+    /// Which engine it is.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// The file of an SQLite database.
+    fn file(&self) -> Option<PathBuf> {
+        self.url.to_file_path().ok()
+    }
+}
+
+/// How the schema of a database stands to this program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SchemaState {
+    /// What this program was written for.
+    Current,
+    /// So many migrations are to be applied.
+    Behind(usize),
+    /// Migrated by a newer program.
+    Ahead,
+}
+
+impl Repository {
+    /// Connects to the database; an SQLite file is made if there is none, with its folder. Does not migrate.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or the file not be made.
+    pub async fn open(url: &StorageUrl, max_connections: u32, clock: Clock) -> Result<Self, Error> {
+        let (write, read) = match url.engine {
+            Engine::Sqlite => open_sqlite(url, max_connections).await?,
+            Engine::Postgres => {
+                let pool = open_postgres(url, max_connections).await?;
+                (pool.clone(), pool)
+            }
+        };
+        Ok(Self { engine: url.engine, write, read, clock })
+    }
+
+    /// How the schema stands.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn schema_state(&self) -> Result<SchemaState, Error> {
+        let known = Migrator::migrations();
+        let applied = match Migrator::get_migration_models(&self.write).await {
+            Ok(models) => models.len(),
+            Err(_) => 0,
+        };
+        Ok(match known.len().checked_sub(applied) {
+            Some(0) => SchemaState::Current,
+            Some(missing) => SchemaState::Behind(missing),
+            None => SchemaState::Ahead,
+        })
+    }
+
+    /// Brings the schema up to date. Several replicas may do so at once.
+    ///
+    /// # Errors
+    /// When a migration fails; nothing of it stays.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        Ok(Migrator::up(&self.write, None).await?)
+    }
+
+    /// Takes the whole schema down again, with all data.
+    ///
+    /// # Errors
+    /// When a migration fails.
+    pub async fn unmigrate(&self) -> Result<(), Error> {
+        Ok(Migrator::down(&self.write, None).await?)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        Ok(self.write.execute_unprepared("SELECT 1").await.map(drop)?)
+    }
+
+    /// Ends all connections.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn close(self) -> Result<(), Error> {
+        self.read.close().await?;
+        Ok(self.write.close().await?)
+    }
+
+    pub(super) fn read(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    pub(super) fn write(&self) -> &DatabaseConnection {
+        &self.write
+    }
+
+    /// After an erasure: moves what SQLite's log still holds of the erased rows into the file, and empties the log. A reader can keep it
+    /// from doing so; the next erasure or the close of the database then does it.
+    pub(super) async fn truncate_log(&self) {
+        if self.engine == Engine::Sqlite
+            && let Err(error) = self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
+        {
+            tracing::warn!(%error, "the write-ahead log could not be truncated after an erasure");
+        }
+    }
+}
+
+/// One connection that writes, several that read: SQLite lets no more than one write at a time.
+async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+    let file = url.file().ok_or_else(|| Error::Unavailable("the database URL names no file".to_owned()))?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Error::Unavailable(format!("the folder {} cannot be made: {error}", folder.display())))?;
+    }
+    let options = |connections: u32, read_only: bool| {
+        let mut options = ConnectOptions::new("sqlite::memory:");
+        let file = file.clone();
+        options
+            .max_connections(connections)
+            .min_connections(1)
+            .acquire_timeout(ACQUIRE.max(SQLITE_BUSY))
+            .test_before_acquire(false)
+            .sqlx_logging(false)
+            .record_stmt_in_spans(false)
+            .map_sqlx_sqlite_opts(move |options| {
+                let options = options
+                    .in_memory(false)
+                    .shared_cache(false)
+                    .filename(&file)
+                    .create_if_missing(true)
+                    .auto_vacuum(SqliteAutoVacuum::None)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+                    .busy_timeout(SQLITE_BUSY)
+                    .row_buffer_size(1024)
+                    .pragma("secure_delete", "ON");
+                if read_only { options.pragma("query_only", "ON") } else { options }
+            });
+        options
+    };
+    let write = Database::connect(options(1, false)).await?;
+    let read = Database::connect(options(max_connections.max(1), true)).await?;
+    Ok((write, read))
+}
+
+async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<DatabaseConnection, Error> {
+    let mut options = ConnectOptions::new(url.url.as_str());
+    options
+        .max_connections(max_connections.max(1))
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire_if_idle_for(Duration::from_secs(5))
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false)
+        .set_application_name("userdata");
+    Ok(Database::connect(options).await?)
+}

@@ -1,0 +1,88 @@
+//! Conversations: rows and records, and reading them in order.
+
+use sea_orm::{ColumnTrait, QueryFilter, sea_query::ExprTrait};
+
+use super::{
+    Error, Held, Repository,
+    entity::conversation::{Column, Entity, Model},
+    page::{Page, columns, in_order, key_values, read_page},
+};
+use crate::domain::{
+    record::{Conversation, ConversationMetadata, RecordKey},
+    timestamp::Timestamp,
+};
+
+impl Repository {
+    /// A page of the subject's conversations from `from` on, that one included; forgotten ones too, for what lies between two others
+    /// must be known.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn conversations(&self, held: &Held, from: ConversationsFrom<'_>) -> Result<Page<Conversation>, Error> {
+        let select = match from {
+            ConversationsFrom::Start => in_order::<Entity>(held, None),
+            ConversationsFrom::After(key) => in_order::<Entity>(held, Some(key)),
+            ConversationsFrom::At(key) => in_order::<Entity>(held, None).filter(columns(["created_at", "id"]).gte(key_values(key))),
+        };
+        read_page(self.read(), select, |row| {
+            let size = 256 + row.title.as_ref().map_or(0, String::len);
+            Ok((record(row), size))
+        })
+        .await
+    }
+}
+
+/// Where to begin reading conversations.
+#[derive(Clone, Copy)]
+pub enum ConversationsFrom<'a> {
+    /// With the first.
+    Start,
+    /// With this one, or the first after it.
+    At(&'a RecordKey),
+    /// With the first after this one.
+    After(&'a RecordKey),
+}
+
+fn record(row: Model) -> Conversation {
+    Conversation {
+        key: RecordKey { created_at: Timestamp(row.created_at), id: row.id },
+        agent_id: row.agent_id,
+        title: row.title,
+        updated_at: Timestamp(row.updated_at),
+        last_activity_at: row.last_activity_at.map(Timestamp),
+        is_from_dashboard: row.is_from_dashboard,
+        message_count: row.message_count,
+        total_input_tokens: row.total_input_tokens,
+        total_output_tokens: row.total_output_tokens,
+        total_tokens: row.total_tokens,
+        metadata: row.has_metadata.then_some(ConversationMetadata { cached_at: row.metadata_cached_at.map(Timestamp) }),
+        institution_id: row.institution_id,
+        forgotten_at: row.forgotten_at.map(Timestamp),
+    }
+}
+
+pub(super) fn row(held: &Held, record: &Conversation) -> Model {
+    Model {
+        subject_id: held.subject_id,
+        created_at: record.key.created_at.0,
+        id: record.key.id.clone(),
+        agent_id: record.agent_id.clone(),
+        title: record.title.clone(),
+        updated_at: record.updated_at.0,
+        last_activity_at: record.last_activity_at.map(|at| at.0),
+        is_from_dashboard: record.is_from_dashboard,
+        message_count: record.message_count,
+        total_input_tokens: record.total_input_tokens,
+        total_output_tokens: record.total_output_tokens,
+        total_tokens: record.total_tokens,
+        has_metadata: record.metadata.is_some(),
+        metadata_cached_at: record.metadata.and_then(|metadata| metadata.cached_at).map(|at| at.0),
+        institution_id: record.institution_id.clone(),
+        forgotten_at: record.forgotten_at.map(|at| at.0),
+    }
+}
+
+/// Personal: of no institution.
+pub(super) fn personal() -> sea_orm::sea_query::SimpleExpr {
+    Column::InstitutionId.is_null()
+}

@@ -1,0 +1,59 @@
+//! Why the repository could not do its work. The text is for the log: it may name tables, never values.
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
+
+/// Why the repository could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, or is not taking statements.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// Another transaction was in the way, more often than it is tried again.
+    #[error("other transactions were in the way: {0}")]
+    Conflict(String),
+    /// The subject was erased while its data was read.
+    #[error("the subject was erased meanwhile")]
+    ErasedMeanwhile,
+    /// A row that cannot be: written by another program, or by a newer version.
+    #[error("a stored value is not valid: {0}")]
+    Corrupt(&'static str),
+    /// Anything else the database said.
+    #[error("the database refused: {0}")]
+    Refused(String),
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
+            return Self::Conflict("a unique key was taken".to_owned());
+        }
+        match &error {
+            DbErr::ConnectionAcquire(reason) => Self::Unavailable(reason.to_string()),
+            DbErr::Conn(reason) => Self::Unavailable(reason.to_string()),
+            DbErr::Exec(RuntimeErr::SqlxError(reason)) | DbErr::Query(RuntimeErr::SqlxError(reason)) => from_sqlx(reason),
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+fn from_sqlx(error: &sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Database(reason) => match reason.code().as_deref() {
+            // PostgreSQL: serialization failure, deadlock, lock not available. SQLite: busy, busy snapshot, locked.
+            Some("40001" | "40P01" | "55P03" | "5" | "517" | "6") => Error::Conflict(reason.message().to_owned()),
+            // PostgreSQL: connection exceptions, insufficient resources, operator intervention, read-only. SQLite: read-only, I/O, full,
+            // cannot open.
+            Some(code) if matches!(code.get(..2), Some("08" | "53" | "57")) || matches!(code, "25006" | "8" | "10" | "13" | "14") => {
+                Error::Unavailable(reason.message().to_owned())
+            }
+            _ => Error::Refused(reason.message().to_owned()),
+        },
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Error::Unavailable(error.to_string()),
+        _ => Error::Refused(error.to_string()),
+    }
+}

@@ -1,0 +1,107 @@
+//! Feedback: rows and records, nested in a conversation or detached from all that an export shows.
+
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    Error, Held, Repository,
+    entity::{
+        Texts, conversation,
+        feedback::{Column, Entity, Model},
+    },
+    message::{Stretch, stretch_of},
+    page::{Page, in_order, read_page},
+};
+use crate::domain::{
+    record::{Feedback, RecordKey},
+    timestamp::Timestamp,
+};
+
+impl Repository {
+    /// A page of the feedback given in a stretch of conversations, each with its conversation's key, by conversation and then in order.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn feedback_in_conversations(
+        &self,
+        held: &Held,
+        stretch: &Stretch,
+        include_deleted: bool,
+    ) -> Result<Page<(RecordKey, Feedback)>, Error> {
+        let select = stretch_of::<Entity>(held, stretch).filter(shown(include_deleted));
+        read_page(self.read(), select, |row: Model| {
+            let (Some(created_at), Some(id)) = (row.conversation_created_at, row.conversation_id.clone()) else {
+                return Err(Error::Corrupt("feedback.conversation_id: half of a key"));
+            };
+            let size = size(&row);
+            Ok(((RecordKey { created_at: Timestamp(created_at), id }, record(row)), size))
+        })
+        .await
+    }
+
+    /// A page of the feedback after `after` that belongs to no conversation, or to one that is forgotten and not shown.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn detached_feedback(&self, held: &Held, after: Option<&RecordKey>, include_deleted: bool) -> Result<Page<Feedback>, Error> {
+        let mut detached = Condition::any().add(Column::ConversationId.is_null());
+        if !include_deleted {
+            let forgotten = conversation::Entity::find()
+                .select_only()
+                .column(conversation::Column::Id)
+                .filter(conversation::Column::SubjectId.eq(held.subject_id))
+                .filter(conversation::Column::ForgottenAt.is_not_null())
+                .filter(Expr::col((conversation::Entity, conversation::Column::Id)).eq(Expr::col((Entity, Column::ConversationId))))
+                .into_query();
+            detached = detached.add(Expr::exists(forgotten));
+        }
+        let select = in_order::<Entity>(held, after).filter(shown(include_deleted)).filter(detached);
+        read_page(self.read(), select, |row| {
+            let size = size(&row);
+            Ok((record(row), size))
+        })
+        .await
+    }
+}
+
+fn shown(include_deleted: bool) -> Condition {
+    if include_deleted { Condition::all() } else { Condition::all().add(Column::DeletedAt.is_null()) }
+}
+
+fn size(row: &Model) -> usize {
+    256 + row.notes.as_ref().map_or(0, String::len) + row.tags.0.iter().map(String::len).sum::<usize>()
+}
+
+fn record(row: Model) -> Feedback {
+    Feedback {
+        key: RecordKey { created_at: Timestamp(row.created_at), id: row.id },
+        agent_id: row.agent_id,
+        message_id: row.message_id,
+        vote: row.vote,
+        tags: row.tags.0,
+        notes: row.notes,
+        model: row.model,
+        updated_at: Timestamp(row.updated_at),
+        deleted_at: row.deleted_at.map(Timestamp),
+    }
+}
+
+pub(super) fn row(held: &Held, conversation: Option<&RecordKey>, record: &Feedback) -> Model {
+    Model {
+        subject_id: held.subject_id,
+        created_at: record.key.created_at.0,
+        id: record.key.id.clone(),
+        conversation_created_at: conversation.map(|key| key.created_at.0),
+        conversation_id: conversation.map(|key| key.id.clone()),
+        agent_id: record.agent_id.clone(),
+        message_id: record.message_id.clone(),
+        vote: record.vote,
+        tags: Texts(record.tags.clone()),
+        notes: record.notes.clone(),
+        model: record.model.clone(),
+        updated_at: record.updated_at.0,
+        deleted_at: record.deleted_at.map(|at| at.0),
+    }
+}

@@ -1,0 +1,372 @@
+//! Importing one request: its records upserted by id, in one transaction, under the subject's lock. What cannot be taken is rejected alone.
+//!
+//! A record that was soft-deleted or forgotten stays so: it is only accepted if it comes with that mark.
+
+use std::collections::{HashMap, HashSet};
+
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, Iterable, QueryFilter, QuerySelect,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::{
+    Error, Held, Repository, assistant, compaction_cache, conversation,
+    entity::{
+        assistant as assistants, compaction_cache as cache, conversation as conversations, feedback as feedback_rows, memory as memories,
+        message as messages, session as sessions, upload as uploads, upload_embedding as embeddings,
+    },
+    feedback, memory, message, session,
+    transaction::in_transaction,
+    upload,
+    upsert::{by_id, latest_by_id, upsert},
+};
+use crate::domain::{
+    category::Category,
+    import::{At, ConversationElement, ImportBatch},
+    record::{Conversation, Feedback, RecordKey},
+    report::Imported,
+    subject::Subject,
+    timestamp::Timestamp,
+    violation::{Complaint, FieldViolation},
+};
+
+const ERASED: Complaint = Complaint::Rule("names a record that the user had deleted; an import does not bring it back");
+const FORGOTTEN: Complaint = Complaint::Rule("names a conversation that the user had forgotten; an import does not bring it back");
+const UNKNOWN_CONVERSATION: Complaint = Complaint::Rule("names a conversation that is not held; import the conversation itself first");
+const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not held, or deleted; import the upload itself first");
+const OTHER_CONVERSATION: Complaint = Complaint::Rule("is the id of a message of another conversation; ids are unique within a user");
+const NAME_TAKEN: Complaint = Complaint::Rule("is the name of another assistant of the user; choose another, or delete that one");
+
+impl Repository {
+    /// Imports the records of one request, all that can be taken in one effect. Content is not its business.
+    ///
+    /// # Errors
+    /// When the database does not answer; then nothing of the request stays.
+    pub async fn import(&self, subject: &Subject, batch: &ImportBatch) -> Result<Imported, Error> {
+        in_transaction!(self, "import", transaction => {
+            let held = self.lock_for_import(transaction, subject).await?;
+            let mut import = Import { transaction, held, path: &batch.path, report: Imported::default() };
+            import.conversations(&batch.conversations).await?;
+            import.detached_feedback(&batch.feedback).await?;
+            import.memories(batch).await?;
+            import.uploads(batch).await?;
+            import.upload_embeddings(batch).await?;
+            import.assistants(batch).await?;
+            import.sessions(batch).await?;
+            import.compaction_cache(batch).await?;
+            Ok(import.report)
+        })
+    }
+}
+
+struct Import<'a> {
+    transaction: &'a DatabaseTransaction,
+    held: Held,
+    path: &'a str,
+    report: Imported,
+}
+
+/// A conversation as the import finds it.
+struct Known {
+    created_at: Timestamp,
+    forgotten: bool,
+}
+
+impl Import<'_> {
+    async fn conversations(&mut self, elements: &[At<ConversationElement>]) -> Result<(), Error> {
+        let mut known = self.known_conversations(elements.iter().map(|element| element.record.id.as_str())).await?;
+        let mut headers: Vec<&Conversation> = Vec::new();
+        let mut moved: Vec<RecordKey> = Vec::new();
+        let mut accepted: Vec<&At<ConversationElement>> = Vec::new();
+        for element in elements {
+            let part = &element.record;
+            let complaint = match (known.get(&part.id), &part.header) {
+                (Some(Known { forgotten: true, .. }), _) if part.forgotten_at.is_none() => Some(FORGOTTEN),
+                (None, None) => Some(UNKNOWN_CONVERSATION),
+                _ => None,
+            };
+            if let Some(complaint) = complaint {
+                let field = format!("{}.conversations[{}].id", self.path, element.index);
+                self.report.reject(FieldViolation::new(field, complaint), part.records());
+                continue;
+            }
+            if let Some(header) = &part.header {
+                let forgotten = known.get(&part.id).is_some_and(|known| known.forgotten) || header.forgotten_at.is_some();
+                if known.get(&part.id).is_some_and(|known| known.created_at != header.key.created_at) {
+                    moved.push(header.key.clone());
+                }
+                known.insert(part.id.clone(), Known { created_at: header.key.created_at, forgotten });
+                headers.push(header);
+            }
+            accepted.push(element);
+        }
+
+        let rows = latest_by_id(headers.iter().map(|header| (header.key.id.as_str(), conversation::row(&self.held, header))));
+        self.report.counts.add(Category::Conversations, rows.len() as u32);
+        let kept = [conversations::Column::ForgottenAt];
+        upsert(self.transaction, rows, by_id::<conversations::Entity>(&kept)).await?;
+        for key in moved {
+            self.move_nested(&key).await?;
+        }
+        self.messages(&accepted, &known).await?;
+        let nested = accepted.iter().flat_map(|element| {
+            let conversation = RecordKey { created_at: known[&element.record.id].created_at, id: element.record.id.clone() };
+            let path = format!("{}.conversations[{}]", self.path, element.index);
+            element.record.feedback.iter().map(move |feedback| (path.clone(), Some(conversation.clone()), feedback))
+        });
+        let nested: Vec<_> = nested.collect();
+        self.feedback(nested).await
+    }
+
+    /// What the database knows of these conversations.
+    async fn known_conversations(&self, ids: impl Iterator<Item = &str>) -> Result<HashMap<String, Known>, Error> {
+        let ids: HashSet<&str> = ids.collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows: Vec<(String, i64, Option<i64>)> = conversations::Entity::find()
+            .select_only()
+            .columns([conversations::Column::Id, conversations::Column::CreatedAt, conversations::Column::ForgottenAt])
+            .filter(conversations::Column::SubjectId.eq(self.held.subject_id))
+            .filter(conversations::Column::Id.is_in(ids))
+            .into_tuple()
+            .all(self.transaction)
+            .await?;
+        let known = |(id, created_at, forgotten_at): (String, i64, Option<i64>)| {
+            (id, Known { created_at: Timestamp(created_at), forgotten: forgotten_at.is_some() })
+        };
+        Ok(rows.into_iter().map(known).collect())
+    }
+
+    /// Takes what is nested in a conversation along when its creation time changes: the time is part of their keys.
+    async fn move_nested(&self, to: &RecordKey) -> Result<(), Error> {
+        messages::Entity::update_many()
+            .col_expr(messages::Column::ConversationCreatedAt, Expr::val(to.created_at.0))
+            .filter(messages::Column::SubjectId.eq(self.held.subject_id))
+            .filter(messages::Column::ConversationId.eq(to.id.as_str()))
+            .exec(self.transaction)
+            .await?;
+        feedback_rows::Entity::update_many()
+            .col_expr(feedback_rows::Column::ConversationCreatedAt, Expr::val(to.created_at.0))
+            .filter(feedback_rows::Column::SubjectId.eq(self.held.subject_id))
+            .filter(feedback_rows::Column::ConversationId.eq(to.id.as_str()))
+            .exec(self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn messages(&mut self, elements: &[&At<ConversationElement>], known: &HashMap<String, Known>) -> Result<(), Error> {
+        let mut rows: HashMap<&str, (&At<ConversationElement>, usize, messages::Model)> = HashMap::new();
+        let mut order = Vec::new();
+        for element in elements {
+            let conversation = RecordKey { created_at: known[&element.record.id].created_at, id: element.record.id.clone() };
+            for At { index, record } in &element.record.messages {
+                let row = message::row(&self.held, &conversation, record);
+                match rows.get(record.key.id.as_str()) {
+                    Some((_, _, other)) if other.conversation_id != row.conversation_id => {
+                        let field = format!("{}.conversations[{}].messages[{index}].id", self.path, element.index);
+                        self.report.reject(FieldViolation::new(field, OTHER_CONVERSATION), 1);
+                        continue;
+                    }
+                    Some(_) => {}
+                    None => order.push(record.key.id.as_str()),
+                }
+                rows.insert(record.key.id.as_str(), (element, *index, row));
+            }
+        }
+        let foreign = self.messages_elsewhere(&rows).await?;
+        let mut accepted = Vec::with_capacity(order.len());
+        for id in order {
+            let Some((element, index, row)) = rows.remove(id) else { continue };
+            if foreign.contains(id) {
+                let field = format!("{}.conversations[{}].messages[{index}].id", self.path, element.index);
+                self.report.reject(FieldViolation::new(field, OTHER_CONVERSATION), 1);
+            } else {
+                accepted.push(row);
+            }
+        }
+        self.report.counts.add(Category::Messages, accepted.len() as u32);
+        upsert(self.transaction, accepted, by_id::<messages::Entity>(&[])).await
+    }
+
+    /// Which of these messages are held in another conversation than the one they are sent in.
+    async fn messages_elsewhere(
+        &self,
+        rows: &HashMap<&str, (&At<ConversationElement>, usize, messages::Model)>,
+    ) -> Result<HashSet<String>, Error> {
+        let mut elsewhere = HashSet::new();
+        let ids: Vec<&str> = rows.keys().copied().collect();
+        for ids in ids.chunks(1_000) {
+            let found: Vec<(String, String)> = messages::Entity::find()
+                .select_only()
+                .columns([messages::Column::Id, messages::Column::ConversationId])
+                .filter(messages::Column::SubjectId.eq(self.held.subject_id))
+                .filter(messages::Column::Id.is_in(ids.iter().copied()))
+                .into_tuple()
+                .all(self.transaction)
+                .await?;
+            for (id, conversation_id) in found {
+                if rows.get(id.as_str()).is_some_and(|(_, _, row)| row.conversation_id != conversation_id) {
+                    elsewhere.insert(id);
+                }
+            }
+        }
+        Ok(elsewhere)
+    }
+
+    async fn detached_feedback(&mut self, feedback: &[At<Feedback>]) -> Result<(), Error> {
+        self.feedback(feedback.iter().map(|feedback| (self.path.to_owned(), None, feedback)).collect()).await
+    }
+
+    async fn feedback(&mut self, feedback: Vec<(String, Option<RecordKey>, &At<Feedback>)>) -> Result<(), Error> {
+        let live = feedback.iter().filter(|(_, _, at)| at.record.deleted_at.is_none()).map(|(_, _, at)| at.record.key.id.as_str());
+        let erased = self.erased::<feedback_rows::Entity>(live).await?;
+        let mut rows = Vec::with_capacity(feedback.len());
+        for (path, conversation, At { index, record }) in &feedback {
+            if record.deleted_at.is_none() && erased.contains(&record.key.id) {
+                self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].id"), ERASED), 1);
+            } else {
+                rows.push((record.key.id.as_str(), feedback::row(&self.held, conversation.as_ref(), record)));
+            }
+        }
+        let rows = latest_by_id(rows.into_iter());
+        self.report.counts.add(Category::Feedback, rows.len() as u32);
+        // Detached feedback that is known to be nested stays nested: an export shows it detached when its conversation is forgotten.
+        let mut conflict = by_id::<feedback_rows::Entity>(&[
+            feedback_rows::Column::DeletedAt,
+            feedback_rows::Column::ConversationCreatedAt,
+            feedback_rows::Column::ConversationId,
+        ]);
+        for column in ["conversation_created_at", "conversation_id"] {
+            conflict.value(column, Expr::col(("excluded", column)).if_null(Expr::col(("feedback", column))));
+        }
+        upsert(self.transaction, rows, conflict).await
+    }
+
+    async fn memories(&mut self, batch: &ImportBatch) -> Result<(), Error> {
+        let rows = latest_by_id(batch.memories.iter().map(|at| (at.record.key.id.as_str(), memory::row(&self.held, &at.record))));
+        self.report.counts.add(Category::Memories, rows.len() as u32);
+        upsert(self.transaction, rows, by_id::<memories::Entity>(&[])).await
+    }
+
+    async fn uploads(&mut self, batch: &ImportBatch) -> Result<(), Error> {
+        let live = batch.uploads.iter().filter(|at| at.record.deleted_at.is_none()).map(|at| at.record.key.id.as_str());
+        let erased = self.erased::<uploads::Entity>(live).await?;
+        let mut rows = Vec::with_capacity(batch.uploads.len());
+        for At { index, record } in &batch.uploads {
+            if record.deleted_at.is_none() && erased.contains(&record.key.id) {
+                self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), ERASED), 1);
+            } else {
+                rows.push((record.key.id.as_str(), upload::row(&self.held, record)));
+            }
+        }
+        let rows = latest_by_id(rows.into_iter());
+        self.report.counts.add(Category::Uploads, rows.len() as u32);
+        upsert(self.transaction, rows, by_id::<uploads::Entity>(&[uploads::Column::Status, uploads::Column::DeletedAt])).await
+    }
+
+    async fn upload_embeddings(&mut self, batch: &ImportBatch) -> Result<(), Error> {
+        let ids: HashSet<&str> = batch.upload_embeddings.iter().map(|at| at.record.upload_id.as_str()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let live: Vec<String> = uploads::Entity::find()
+            .select_only()
+            .column(uploads::Column::Id)
+            .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
+            .filter(uploads::Column::Id.is_in(ids))
+            .filter(uploads::Column::DeletedAt.is_null())
+            .into_tuple()
+            .all(self.transaction)
+            .await?;
+        let live: HashSet<String> = live.into_iter().collect();
+        let mut rows = HashMap::new();
+        for At { index, record } in &batch.upload_embeddings {
+            if live.contains(&record.upload_id) {
+                rows.insert((record.upload_id.as_str(), record.chunk_index), upload::embedding_row(&self.held, record));
+            } else {
+                let field = format!("{}.upload_embeddings[{index}].upload_id", self.path);
+                self.report.reject(FieldViolation::new(field, UNKNOWN_UPLOAD), 1);
+            }
+        }
+        let key = [embeddings::Column::SubjectId, embeddings::Column::UploadId, embeddings::Column::ChunkIndex];
+        let conflict = OnConflict::columns(key).update_columns([embeddings::Column::Model, embeddings::Column::Vector]).to_owned();
+        upsert(self.transaction, rows.into_values().collect(), conflict).await
+    }
+
+    /// One by one, because the names of a user's assistants are unique and may be exchanged within one request.
+    async fn assistants(&mut self, batch: &ImportBatch) -> Result<(), Error> {
+        for At { index, record } in &batch.assistants {
+            let field = |name| format!("{}.assistants[{index}].{name}", self.path);
+            if record.deleted_at.is_none() {
+                if !self.erased::<assistants::Entity>([record.key.id.as_str()].into_iter()).await?.is_empty() {
+                    self.report.reject(FieldViolation::new(field("id"), ERASED), 1);
+                    continue;
+                }
+                let others = assistants::Entity::find()
+                    .filter(assistants::Column::SubjectId.eq(self.held.subject_id))
+                    .filter(assistants::Column::Name.eq(record.name.as_str()))
+                    .filter(assistants::Column::DeletedAt.is_null())
+                    .filter(assistants::Column::Id.ne(record.key.id.as_str()));
+                if others.one(self.transaction).await?.is_some() {
+                    self.report.reject(FieldViolation::new(field("name"), NAME_TAKEN), 1);
+                    continue;
+                }
+            }
+            self.report.counts.add(Category::Assistants, 1);
+            let kept = [assistants::Column::Status, assistants::Column::DeletedAt];
+            upsert(self.transaction, vec![assistant::row(&self.held, record)], by_id::<assistants::Entity>(&kept)).await?;
+        }
+        Ok(())
+    }
+
+    async fn sessions(&mut self, batch: &ImportBatch) -> Result<(), Error> {
+        let rows = latest_by_id(batch.sessions.iter().map(|at| (at.record.key.id.as_str(), session::row(&self.held, &at.record))));
+        self.report.counts.add(Category::Sessions, rows.len() as u32);
+        upsert(self.transaction, rows, by_id::<sessions::Entity>(&[])).await
+    }
+
+    async fn compaction_cache(&mut self, batch: &ImportBatch) -> Result<(), Error> {
+        let known = self.known_conversations(batch.compaction_cache.iter().map(|at| at.record.conversation_id.as_str())).await?;
+        let mut rows = Vec::with_capacity(batch.compaction_cache.len());
+        for At { index, record } in &batch.compaction_cache {
+            let complaint = match known.get(&record.conversation_id) {
+                None => Some(UNKNOWN_CONVERSATION),
+                Some(Known { forgotten: true, .. }) => Some(FORGOTTEN),
+                Some(_) => None,
+            };
+            match complaint {
+                Some(complaint) => {
+                    let field = format!("{}.compaction_cache[{index}].conversation_id", self.path);
+                    self.report.reject(FieldViolation::new(field, complaint), 1);
+                }
+                None => rows.push((record.key.id.as_str(), compaction_cache::row(&self.held, record))),
+            }
+        }
+        let rows = latest_by_id(rows.into_iter());
+        self.report.counts.add(Category::CompactionCache, rows.len() as u32);
+        upsert(self.transaction, rows, by_id::<cache::Entity>(&[])).await
+    }
+
+    /// Which of these records were soft-deleted.
+    async fn erased<E: EntityTrait>(&self, ids: impl Iterator<Item = &str>) -> Result<HashSet<String>, Error>
+    where
+        E::Column: Iterable,
+    {
+        let ids: Vec<&str> = ids.collect();
+        let mut erased = HashSet::new();
+        for ids in ids.chunks(1_000) {
+            let found: Vec<String> = E::find()
+                .select_only()
+                .expr(Expr::col("id"))
+                .filter(Expr::col("subject_id").eq(self.held.subject_id))
+                .filter(Expr::col("id").is_in(ids.iter().copied()))
+                .filter(Expr::col("deleted_at").is_not_null())
+                .into_tuple()
+                .all(self.transaction)
+                .await?;
+            erased.extend(found);
+        }
+        Ok(erased)
+    }
+}

@@ -1,0 +1,77 @@
+//! Messages: reading them in order, over many conversations in one scan.
+
+use sea_orm::{
+    EntityTrait, Order, QueryFilter, QueryOrder, Select,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    Error, Held, Repository,
+    entity::message::{Entity, Model},
+    page::{Page, columns, key_values, read_page},
+};
+use crate::domain::{
+    record::{Message, RecordKey},
+    timestamp::Timestamp,
+};
+
+/// A stretch of conversations, in order, and how far into the first of them one has come.
+#[derive(Clone)]
+pub struct Stretch {
+    /// The first conversation.
+    pub first: RecordKey,
+    /// Up to this record of the first conversation all is known; `None` for nothing.
+    pub after: Option<RecordKey>,
+    /// The last conversation.
+    pub last: RecordKey,
+}
+
+impl Repository {
+    /// A page of the messages of a stretch of conversations, each with its conversation's key, by conversation and then in order.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn messages(&self, held: &Held, stretch: &Stretch) -> Result<Page<(RecordKey, Message)>, Error> {
+        read_page(self.read(), stretch_of::<Entity>(held, stretch), |row: Model| {
+            let conversation = RecordKey { created_at: Timestamp(row.conversation_created_at), id: row.conversation_id };
+            let key = RecordKey { created_at: Timestamp(row.created_at), id: row.id };
+            let size = row.body.len() + 128;
+            Ok(((conversation, Message { key, body: row.body.into() }), size))
+        })
+        .await
+    }
+}
+
+/// What a stretch of conversations holds in a table that is keyed by conversation.
+pub(super) fn stretch_of<E: EntityTrait>(held: &Held, stretch: &Stretch) -> Select<E> {
+    const CONVERSATION: [&str; 2] = ["conversation_created_at", "conversation_id"];
+    const RECORD: [&str; 4] = ["conversation_created_at", "conversation_id", "created_at", "id"];
+    let from = match &stretch.after {
+        None => columns(CONVERSATION).gte(key_values(&stretch.first)),
+        Some(after) => columns(RECORD).gt(Expr::tuple([
+            Expr::val(stretch.first.created_at.0),
+            Expr::val(stretch.first.id.as_str()),
+            Expr::val(after.created_at.0),
+            Expr::val(after.id.as_str()),
+        ])),
+    };
+    let mut select = E::find()
+        .filter(Expr::col("subject_id").eq(held.subject_id))
+        .filter(from)
+        .filter(columns(CONVERSATION).lte(key_values(&stretch.last)));
+    for column in RECORD {
+        select = select.order_by(Expr::col(column), Order::Asc);
+    }
+    select
+}
+
+pub(super) fn row(held: &Held, conversation: &RecordKey, message: &Message) -> Model {
+    Model {
+        subject_id: held.subject_id,
+        conversation_created_at: conversation.created_at.0,
+        conversation_id: conversation.id.clone(),
+        created_at: message.key.created_at.0,
+        id: message.key.id.clone(),
+        body: message.body.to_vec(),
+    }
+}

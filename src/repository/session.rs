@@ -1,0 +1,47 @@
+//! Sessions: rows and records, and reading them in order.
+
+use super::{
+    Error, Held, Repository,
+    entity::session::{Entity, Model},
+    page::{Page, in_order, read_page},
+};
+use crate::domain::{
+    record::{RecordKey, Session},
+    timestamp::Timestamp,
+};
+
+impl Repository {
+    /// A page of the subject's sessions after `after`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sessions(&self, held: &Held, after: Option<&RecordKey>) -> Result<Page<Session>, Error> {
+        read_page(self.read(), in_order::<Entity>(held, after), |row| {
+            let size = 128 + row.user_agent.len() + row.device.len();
+            Ok((record(row), size))
+        })
+        .await
+    }
+}
+
+fn record(row: Model) -> Session {
+    Session {
+        key: RecordKey { created_at: Timestamp(row.created_at), id: row.id },
+        ip_address: row.ip_address,
+        user_agent: row.user_agent,
+        device: row.device,
+        last_active_at: row.last_active_at.map(Timestamp),
+    }
+}
+
+pub(super) fn row(held: &Held, record: &Session) -> Model {
+    Model {
+        subject_id: held.subject_id,
+        created_at: record.key.created_at.0,
+        id: record.key.id.clone(),
+        ip_address: record.ip_address.clone(),
+        user_agent: record.user_agent.clone(),
+        device: record.device.clone(),
+        last_active_at: record.last_active_at.map(|at| at.0),
+    }
+}

@@ -1,0 +1,67 @@
+//! Transactions that write, tried again when others were in the way.
+
+use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+
+use super::{Error, Repository};
+
+/// How often a transaction is tried.
+const TRIES: u32 = 5;
+
+/// Runs `$work` in a transaction of its own, again if others were in the way; gives what `$work` gives once that is committed. A macro,
+/// because no closure can yet lend a transaction to a future that must be `Send`.
+macro_rules! in_transaction {
+    ($repository:expr, $name:literal, $transaction:ident => $work:expr) => {{
+        let mut tries = $crate::repository::transaction::Tries::new($name);
+        loop {
+            let begun = $repository.begin().await?;
+            let outcome = {
+                let $transaction = &begun;
+                async { $work }.await
+            };
+            match $crate::repository::transaction::end(begun, outcome).await {
+                Err($crate::repository::Error::Conflict(reason)) if tries.again(&reason) => {}
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+pub(super) use in_transaction;
+
+/// How often a transaction was tried.
+pub(super) struct Tries {
+    name: &'static str,
+    made: u32,
+}
+
+impl Tries {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, made: 1 }
+    }
+
+    /// Whether to try again after a conflict.
+    pub(super) fn again(&mut self, reason: &str) -> bool {
+        tracing::debug!(transaction = self.name, tries = self.made, reason, "conflict");
+        self.made += 1;
+        self.made <= TRIES
+    }
+}
+
+impl Repository {
+    /// Begins a transaction that may write. On SQLite it has the one write lock from the start.
+    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, Error> {
+        let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        Ok(self.write().begin_with_options(immediate).await?)
+    }
+}
+
+/// Commits what went well, and rolls back what did not.
+pub(super) async fn end<T>(transaction: DatabaseTransaction, outcome: Result<T, Error>) -> Result<T, Error> {
+    match outcome {
+        Ok(value) => Ok(transaction.commit().await.map(|()| value)?),
+        Err(error) => {
+            // A transaction that cannot be rolled back is one whose connection is gone, and so is the transaction.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Writing the content of one upload, in pieces.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
+use tokio::io::AsyncWriteExt;
+
+use super::Error;
+
+/// What is kept in memory before it is sent: S3 takes no smaller part of an object.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+
+/// Writes the content of one upload. Nothing appears until [`ContentWriter::finish`].
+pub struct ContentWriter {
+    store: Arc<dyn ObjectStore>,
+    location: Path,
+    writer: BufWriter,
+    written: u64,
+}
+
+impl ContentWriter {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, location: Path) -> Self {
+        let writer = BufWriter::with_capacity(Arc::clone(&store), location.clone(), PART_BYTES);
+        Self { store, location, writer, written: 0 }
+    }
+
+    /// How many bytes were taken.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When the store fails; then [`ContentWriter::abort`] is all that is left.
+    pub async fn put(&mut self, data: Bytes) -> Result<(), Error> {
+        self.written = self.written.saturating_add(data.len() as u64);
+        Ok(self.writer.put(data).await?)
+    }
+
+    /// Makes the content appear, in place of any before.
+    ///
+    /// # Errors
+    /// When the store fails; what was there before may be there still.
+    pub async fn finish(mut self) -> Result<Written, Error> {
+        if let Err(error) = self.writer.shutdown().await {
+            return Err(object_store::Error::Generic { store: "vault", source: Box::new(error) }.into());
+        }
+        Ok(Written { store: self.store, location: self.location })
+    }
+
+    /// Throws away what was written. What cannot be thrown away never appears as an object.
+    pub async fn abort(mut self) {
+        if let Err(error) = self.writer.abort().await {
+            tracing::debug!(%error, "content that was only partly written could not be thrown away");
+        }
+    }
+}
+
+/// Content that has just appeared.
+pub struct Written {
+    store: Arc<dyn ObjectStore>,
+    location: Path,
+}
+
+impl Written {
+    /// Removes it again, because its upload was deleted while it was written.
+    ///
+    /// # Errors
+    /// When the store fails; the content is there still.
+    pub async fn take_back(self) -> Result<(), Error> {
+        match self.store.delete(&self.location).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
