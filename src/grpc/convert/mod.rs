@@ -1,11 +1,11 @@
 //! Between the contract's types and the domain's. What comes in is checked here, field by field, and every complaint is collected.
 
-pub mod import;
-pub mod message;
-pub mod record;
-pub mod report;
-pub mod request;
-pub mod time;
+pub(super) mod import;
+pub(super) mod message;
+pub(super) mod record;
+pub(super) mod report;
+pub(super) mod request;
+pub(super) mod time;
 
 use crate::domain::{
     subject::check_name,
