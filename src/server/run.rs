@@ -49,7 +49,11 @@ impl Server {
         let authenticate = InterceptorLayer::new(AuthInterceptor::new(self.keys, self.issuers, self.clock));
         let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
         let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
-        let describe = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
+        let describe = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
         let config = &self.config;
         let serve = Transport::builder()
             .layer(CallLogLayer)
