@@ -102,9 +102,12 @@ async fn fill(address: SocketAddr, key: &Secret) -> anyhow::Result<()> {
     let mut client = Client::connect(&format!("http://{address}"), credential).await?;
     let (requests, receiver) = tokio::sync::mpsc::channel(4);
     let invent = tokio::task::spawn_blocking(move || {
-        let all = sample::documents(SEED, USERS, None).flat_map(UserDocument::into_requests);
-        // A closed channel means that the import has failed, and says why itself.
-        let _ = all.map(|request| requests.blocking_send(request)).find(Result::is_err);
+        for request in sample::documents(SEED, USERS, None).flat_map(UserDocument::into_requests) {
+            // A closed channel means that the import has failed, and says why itself.
+            if requests.blocking_send(request).is_err() {
+                break;
+            }
+        }
     });
     let outcome = client.import(receiver).await?;
     invent.await?;

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The frames of one export.
-pub type FrameStream = ReceiverStream<Result<ExportFrame, Status>>;
+pub(crate) type FrameStream = ReceiverStream<Result<ExportFrame, Status>>;
 
 /// Frames that wait for the client, beside the one that is being sent.
 const FRAMES_AHEAD: usize = 1;

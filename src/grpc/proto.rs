@@ -3,6 +3,7 @@
 tonic::include_proto!("userdata.v1");
 
 /// The servers, generated around [`ExportFrame`](super::export_frame::ExportFrame).
+#[expect(clippy::allow_attributes, reason = "generated")]
 pub mod server {
     include!(concat!(env!("OUT_DIR"), "/servers/userdata.v1.rs"));
 }

@@ -103,7 +103,7 @@ pub struct Export {
 
 /// Which kind of record comes next, and after which one.
 enum Stage {
-    Conversations(ConversationReader),
+    Conversations(Box<ConversationReader>),
     Feedback(Reader<Feedback>),
     Memories(Reader<Memory>),
     Uploads(Reader<Upload>, Option<PendingContent>),
@@ -263,7 +263,7 @@ impl Stage {
     }
 
     fn conversations(choices: ExportChoices, begin: Option<(RecordKey, InConversation)>) -> Self {
-        Self::Conversations(ConversationReader::new(choices, begin))
+        Self::Conversations(Box::new(ConversationReader::new(choices, begin)))
     }
 
     /// The stage after this one, of those that the export was asked for.

@@ -4,7 +4,7 @@
 use futures::TryStreamExt;
 use sea_orm::{
     DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
-    sea_query::{Expr, ExprTrait, SimpleExpr},
+    sea_query::{Expr, ExprTrait},
 };
 
 use super::{Error, Held};
@@ -58,11 +58,11 @@ pub(super) fn in_order<E: EntityTrait>(held: &Held, after: Option<&RecordKey>) -
 }
 
 /// Several columns, to be compared as one key.
-pub(super) fn columns<const N: usize>(names: [&'static str; N]) -> SimpleExpr {
-    Expr::tuple(names.map(Expr::col)).into()
+pub(super) fn columns<const N: usize>(names: [&'static str; N]) -> Expr {
+    Expr::tuple(names.map(Expr::col))
 }
 
 /// The values of a key, to be compared with two columns.
-pub(super) fn key_values(key: &RecordKey) -> SimpleExpr {
-    Expr::tuple([Expr::val(key.created_at.0), Expr::val(key.id.as_str())]).into()
+pub(super) fn key_values(key: &RecordKey) -> Expr {
+    Expr::tuple([Expr::val(key.created_at.0), Expr::val(key.id.as_str())])
 }

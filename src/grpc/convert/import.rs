@@ -20,7 +20,7 @@ use crate::{
 type Checked<T> = Result<T, Vec<FieldViolation>>;
 
 /// The acceptable records of a request, and what is wrong with the others: per record all violations.
-pub fn batch(path: String, request: proto::ImportUserDataRequest) -> (ImportBatch, Vec<Vec<FieldViolation>>) {
+pub(crate) fn batch(path: String, request: proto::ImportUserDataRequest) -> (ImportBatch, Vec<Vec<FieldViolation>>) {
     let mut rejected = Rejected::default();
     let batch = ImportBatch {
         conversations: conversations(&path, request.conversations, &mut rejected),

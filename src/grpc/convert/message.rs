@@ -18,7 +18,7 @@ use crate::{
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn message(message: proto::Message, conversation_id: &str) -> Result<Message, Vec<FieldViolation>> {
+pub(crate) fn message(message: proto::Message, conversation_id: &str) -> Result<Message, Vec<FieldViolation>> {
     let mut complaints = Complaints::default();
     let size = message.encoded_len();
     if size > MAX_RECORD_BYTES {
@@ -48,7 +48,7 @@ pub fn message(message: proto::Message, conversation_id: &str) -> Result<Message
 }
 
 /// Appends the encoding of a whole message.
-pub fn encode_message(message: &Message, conversation_id: &str, buffer: &mut Vec<u8>) {
+pub(crate) fn encode_message(message: &Message, conversation_id: &str, buffer: &mut Vec<u8>) {
     encoding::string::encode(1, &message.key.id, buffer);
     if !conversation_id.is_empty() {
         encoding::string::encode(2, &conversation_id.to_owned(), buffer);

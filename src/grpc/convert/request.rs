@@ -18,7 +18,7 @@ type Checked<T> = Result<T, Vec<FieldViolation>>;
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn user_token(text: String) -> Checked<UserToken> {
+pub(crate) fn user_token(text: String) -> Checked<UserToken> {
     UserToken::parse(text).map_err(|complaint| vec![FieldViolation::new("user_token", complaint)])
 }
 
@@ -26,7 +26,7 @@ pub fn user_token(text: String) -> Checked<UserToken> {
 ///
 /// # Errors
 /// All that is wrong with the request.
-pub fn export(request: proto::ExportUserDataRequest) -> Checked<(UserToken, ExportChoices, String)> {
+pub(crate) fn export(request: proto::ExportUserDataRequest) -> Checked<(UserToken, ExportChoices, String)> {
     let mut complaints = Complaints::default();
     let token = UserToken::parse(request.user_token);
     if let Err(complaint) = &token {
@@ -58,7 +58,7 @@ pub fn export(request: proto::ExportUserDataRequest) -> Checked<(UserToken, Expo
 ///
 /// # Errors
 /// All that is wrong with the request.
-pub fn scoped_delete(request: proto::ScopedDeleteRequest) -> Checked<(UserToken, Scopes)> {
+pub(crate) fn scoped_delete(request: proto::ScopedDeleteRequest) -> Checked<(UserToken, Scopes)> {
     let mut complaints = Complaints::default();
     let token = UserToken::parse(request.user_token);
     if let Err(complaint) = &token {

@@ -3,7 +3,7 @@
 use crate::domain::timestamp::Timestamp;
 
 /// The contract's form of a moment.
-pub fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = time.parts();
     prost_types::Timestamp { seconds, nanos }
 }
