@@ -4,4 +4,7 @@
 
 mod airline;
 mod command_line;
+mod model;
+mod random_calls;
+mod records;
 mod world;
