@@ -121,11 +121,6 @@ pub enum Rows {
     Derived(&'static str),
 }
 
-/// The table of that name.
-pub fn table(name: &str) -> Option<&'static Table> {
-    TABLES.iter().find(|table| table.name == name)
-}
-
 /// The tables that hold personal data, every one by subject.
 pub fn personal_tables() -> impl Iterator<Item = &'static Table> {
     TABLES.iter().filter(|table| table.whose == Whose::Subject)
