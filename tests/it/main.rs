@@ -3,5 +3,9 @@
 #![expect(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod airline;
+mod catalogue;
 mod command_line;
+mod model;
+mod random_calls;
+mod records;
 mod world;
