@@ -4,4 +4,10 @@
 
 mod airline;
 mod command_line;
+mod delete_messages;
+mod exported;
+mod population;
+mod resume;
+mod round_trip;
+mod scoped_delete;
 mod world;
