@@ -5,7 +5,13 @@
 mod airline;
 mod catalogue;
 mod command_line;
+mod delete_messages;
+mod exported;
 mod model;
+mod population;
 mod random_calls;
 mod records;
+mod resume;
+mod round_trip;
+mod scoped_delete;
 mod world;
