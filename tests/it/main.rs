@@ -10,4 +10,5 @@ mod population;
 mod resume;
 mod round_trip;
 mod scoped_delete;
+mod vault;
 mod world;
