@@ -49,8 +49,7 @@ impl Exported {
         let (mut hash, mut bytes, mut counts) = (Sha256::new(), 0, BTreeMap::<u8, i32>::new());
         for (field, item) in self.items() {
             hash.update([field]);
-            hash.update((item.len() as u64).to_be_bytes());
-            hash.update(&item);
+            hash.update(Sha256::digest(&item));
             bytes += item.len() as i64;
             *counts.entry(field).or_default() += 1;
         }

@@ -3,10 +3,14 @@
 #![expect(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod airline;
+mod catalogue;
 mod command_line;
 mod delete_messages;
 mod exported;
+mod model;
 mod population;
+mod random_calls;
+mod records;
 mod resume;
 mod round_trip;
 mod scoped_delete;

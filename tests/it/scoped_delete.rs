@@ -272,11 +272,11 @@ async fn an_import_neither_erases_nor_takes_a_name_that_is_held(world: World) {
     client.import(marked.clone().into_requests().collect()).await.unwrap();
     assert!(world.all_rows().await == before, "an import erased something");
 
-    // An assistant that is held live stays so, and so keeps the rule of names.
+    // Nor does a mark let a record take what it may not have.
     let renamed = Assistant { name: "second".to_owned(), ..marked.assistants[0].clone() };
     let request = ImportUserDataRequest { user_token: "anna".to_owned(), assistants: vec![renamed], ..Default::default() };
     let outcome = client.import(vec![request]).await.unwrap();
-    assert_eq!(outcome.rejections.iter().map(|found| found.field.as_str()).collect::<Vec<_>>(), ["requests[0].assistants[0].name"]);
+    assert_eq!(outcome.rejections.iter().map(|found| found.field.as_str()).collect::<Vec<_>>(), ["requests[0].assistants[0].id"]);
     assert!(world.all_rows().await == before);
 }
 
