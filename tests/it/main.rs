@@ -14,4 +14,5 @@ mod records;
 mod resume;
 mod round_trip;
 mod scoped_delete;
+mod vault;
 mod world;

@@ -11,8 +11,8 @@ use userdata::{
         client::Credential,
         document::UserDocument,
         proto::{
-            Category, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, Feedback,
-            ImportUserDataRequest, Memory, Message, MessagePart, Role, ScopedDeleteRequest, TextPart, Upload, message_part::Part,
+            Category, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ExportUserDataResponse,
+            Feedback, ImportUserDataRequest, Memory, Message, MessagePart, Role, ScopedDeleteRequest, TextPart, Upload, message_part::Part,
             user_data_service_client::UserDataServiceClient,
         },
     },
@@ -21,11 +21,13 @@ use userdata::{
 use crate::{
     exported::{Exported, with_content},
     on_both_engines,
+    population::resident,
     world::{ACME, Client, OTHER, World},
 };
 
 on_both_engines!(
     resuming_from_any_frame_gives_exactly_the_rest,
+    resuming_after_any_kind_of_record_gives_exactly_the_rest,
     a_token_of_anything_else_is_refused,
     an_erasure_ends_the_exports_it_overlaps,
     a_user_never_seen_has_an_empty_summary,
@@ -84,14 +86,46 @@ async fn resuming_from_any_frame_gives_exactly_the_rest(world: World) {
             assert!(rest.0 == frames[index + 1..], "from frame {index} came other frames");
         }
     }
+}
 
-    // With small choices the boundaries fall elsewhere: within feedback, or between conversations of which only messages are shown.
-    for category in [Category::Messages, Category::Uploads] {
-        let request = ExportUserDataRequest { categories: vec![category.into()], ..with_content(&user_token) };
-        let whole = Exported::fetch(&mut client, request.clone()).await;
-        for (index, frame) in whole.0[..whole.0.len() - 1].iter().enumerate() {
-            let request = ExportUserDataRequest { resume_token: frame.resume_token.clone(), ..request.clone() };
-            assert!(client.export_responses(request).await.unwrap() == whole.0[index + 1..], "from frame {index} of {category:?}");
+async fn resuming_after_any_kind_of_record_gives_exactly_the_rest(world: World) {
+    // Each record has a frame to itself.
+    let fill = |text: &mut String| text.push_str(&"x".repeat(FRAME_TARGET_BYTES));
+    let mut user = resident("anna");
+    for conversation in &mut user.conversations {
+        fill(conversation.title.get_or_insert_default());
+        conversation.messages.iter_mut().for_each(|message| fill(message.model.get_or_insert_default()));
+        conversation.feedback.iter_mut().for_each(|feedback| fill(feedback.notes.get_or_insert_default()));
+    }
+    user.feedback.iter_mut().for_each(|feedback| fill(feedback.notes.get_or_insert_default()));
+    user.memories.iter_mut().for_each(|memory| fill(&mut memory.text));
+    user.uploads.iter_mut().for_each(|upload| fill(&mut upload.file_name));
+    user.assistants.iter_mut().for_each(|assistant| fill(assistant.instructions.get_or_insert_default()));
+    user.sessions.iter_mut().for_each(|session| fill(&mut session.device));
+    user.compaction_cache.iter_mut().for_each(|entry| fill(&mut entry.text));
+    let mut client = world.client().await;
+    import(&mut client, user).await;
+
+    let everything = with_content("anna");
+    let only = |category: Category| ExportUserDataRequest { categories: vec![category.into()], ..everything.clone() };
+    let administrators = ExportUserDataRequest { include_deleted: true, include_upload_content: false, ..everything.clone() };
+    for request in [only(Category::Messages), only(Category::Feedback), administrators, everything] {
+        let frames = Exported::fetch(&mut client, request.clone()).await.0;
+        for (index, frame) in frames.iter().enumerate() {
+            let resumed = ExportUserDataRequest { resume_token: frame.resume_token.clone(), ..request.clone() };
+            let rest = client.export_responses(resumed).await.unwrap();
+            let expected = &frames[(index + 1).min(frames.len() - 1)..];
+            if index + 1 < frames.len() {
+                assert!(rest == expected, "from frame {index} came something else");
+            } else {
+                // Nothing but the summary again.
+                let only_the_summary = ExportUserDataResponse {
+                    resume_token: frame.resume_token.clone(),
+                    summary: frame.summary.clone(),
+                    ..Default::default()
+                };
+                assert_eq!(rest, [only_the_summary]);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use prost_types::Timestamp;
 use serde_json::Value;
 use userdata::grpc::proto::{Assistant, ExportUserDataRequest, ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse};
 
@@ -15,6 +16,7 @@ use crate::{
 on_both_engines!(
     every_combination_of_scopes_changes_exactly_its_rows,
     what_was_erased_is_hidden_stays_erased_and_frees_its_names,
+    an_import_neither_erases_nor_takes_a_name_that_is_held,
     erasing_a_user_never_seen_gives_zeros_and_leaves_no_trace,
 );
 
@@ -234,8 +236,8 @@ async fn what_was_erased_is_hidden_stays_erased_and_frees_its_names(world: World
         id: id.to_owned(),
         name: name.to_owned(),
         status: "active".to_owned(),
-        created_at: Some(prost_types::Timestamp::default()),
-        updated_at: Some(prost_types::Timestamp::default()),
+        created_at: Some(Timestamp::default()),
+        updated_at: Some(Timestamp::default()),
         ..Default::default()
     };
     let assistants = vec![assistant("new-1", "first"), assistant("new-2", "third"), assistant("new-3", "first")];
@@ -245,6 +247,37 @@ async fn what_was_erased_is_hidden_stays_erased_and_frees_its_names(world: World
     let refused: Vec<&str> = outcome.rejections.iter().map(|rejection| rejection.field.as_str()).collect();
     assert_eq!(refused, ["requests[0].assistants[1].name", "requests[0].assistants[2].name"]);
     assert_eq!(erase(&mut client, EVERYTHING, "anna").await, ScopedDeleteResponse { assistants_deleted: 1, ..Default::default() });
+}
+
+async fn an_import_neither_erases_nor_takes_a_name_that_is_held(world: World) {
+    let mut client = world.client().await;
+    settle(&mut client, "anna").await;
+    let before = world.all_rows().await;
+    let now = Some(Timestamp { seconds: 1_800_000_000, nanos: 0 });
+    let mut marked = resident("anna");
+    marked.conversations.retain(|found| found.forgotten_at.is_none());
+    for conversation in &mut marked.conversations {
+        conversation.forgotten_at = now;
+        conversation.feedback.iter_mut().for_each(|found| found.deleted_at = now);
+    }
+    marked.feedback.iter_mut().for_each(|found| found.deleted_at = now);
+    for upload in &mut marked.uploads {
+        (upload.status, upload.deleted_at) = ("deleted".to_owned(), now);
+    }
+    for assistant in &mut marked.assistants {
+        (assistant.status, assistant.deleted_at) = ("deleted".to_owned(), now);
+    }
+    marked.contents.clear();
+    marked.compaction_cache.clear();
+    client.import(marked.clone().into_requests().collect()).await.unwrap();
+    assert!(world.all_rows().await == before, "an import erased something");
+
+    // Nor does a mark let a record take what it may not have.
+    let renamed = Assistant { name: "second".to_owned(), ..marked.assistants[0].clone() };
+    let request = ImportUserDataRequest { user_token: "anna".to_owned(), assistants: vec![renamed], ..Default::default() };
+    let outcome = client.import(vec![request]).await.unwrap();
+    assert_eq!(outcome.rejections.iter().map(|found| found.field.as_str()).collect::<Vec<_>>(), ["requests[0].assistants[0].id"]);
+    assert!(world.all_rows().await == before);
 }
 
 async fn erasing_a_user_never_seen_gives_zeros_and_leaves_no_trace(world: World) {
