@@ -9,7 +9,7 @@ use tonic::{
     service::InterceptorLayer,
     transport::server::{Server as Transport, TcpIncoming},
 };
-use tower::Layer;
+use tower::{Layer, util::MapResponseLayer};
 
 use super::{Error, Server, health, key_refresh};
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
             self,
             server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
         },
+        status,
     },
     telemetry::CallLogLayer,
 };
@@ -57,6 +58,7 @@ impl Server {
         let config = &self.config;
         let serve = Transport::builder()
             .layer(CallLogLayer)
+            .layer(MapResponseLayer::new(status::with_reasons))
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_max_pending_accept_reset_streams(Some(config.max_error_resets as usize))
             .http2_max_local_error_reset_streams(Some(config.max_error_resets as usize))
