@@ -3,5 +3,12 @@
 #![expect(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod airline;
+mod bad_input;
 mod command_line;
+mod credentials;
+mod isolation;
+mod lifecycle;
+mod logs;
+mod program;
+mod rpc;
 mod world;
