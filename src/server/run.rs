@@ -43,6 +43,8 @@ impl Server {
         let drain_timeout = self.config.drain_timeout;
 
         let (reporter, health_service) = tonic_health::server::health_reporter();
+        // The database has just answered; a probe that is early shall not hear that it asks for something unknown.
+        health::report(&reporter, tonic_health::ServingStatus::Serving).await;
         let watch = tokio::spawn(health::watch(reporter.clone(), self.repository.clone(), stopping.clone()));
         let refresh = tokio::spawn(key_refresh::keep_fresh(self.keys.clone(), self.repository.clone(), stopping.clone()));
 
