@@ -18,6 +18,7 @@ use userdata::{
 };
 
 use crate::{
+    client_commands::in_the_fixed_order,
     credentials::{claims, hs256, hs256_issuer, key_headers},
     on_both_engines,
     rpc::{Rpc, assert_reason, fields},
@@ -40,7 +41,7 @@ fn document(seed: u64, user_token: &str) -> UserDocument {
 
 /// Imports an invented user with something in every table, and an object in the store; gives its document as JSON.
 async fn fill(client: &mut Client, seed: u64, user_token: &str) -> Value {
-    let expected = serde_json::to_value(document(seed, user_token)).unwrap();
+    let expected = in_the_fixed_order(serde_json::to_value(document(seed, user_token)).unwrap());
     let mut requests: Vec<ImportUserDataRequest> = document(seed, user_token).into_requests().collect();
     let upload = requests.iter().flat_map(|request| &request.uploads).next().unwrap().clone();
     requests.push(ImportUserDataRequest {
@@ -60,16 +61,6 @@ async fn exported(client: &mut Client, user_token: &str) -> Value {
         document.push(item).unwrap();
     }
     serde_json::to_value(document).unwrap()
-}
-
-/// Documents, whatever the order of what has no order.
-fn sorted(mut value: Value) -> Value {
-    for name in ["conversations", "memories", "uploads", "assistants", "sessions", "feedback", "compactionCache"] {
-        if let Some(records) = value.get_mut(name).and_then(Value::as_array_mut) {
-            records.sort_by_key(ToString::to_string);
-        }
-    }
-    value
 }
 
 fn everything(user_token: &str) -> ScopedDeleteRequest {
@@ -102,8 +93,8 @@ async fn the_same_user_token_in_two_applications_is_two_users(world: World) {
 
     let ours = fill(&mut acme, 1, "anna").await;
     assert_untouched("an import").await;
-    assert_eq!(sorted(exported(&mut acme, "anna").await), sorted(ours));
-    assert_eq!(sorted(exported(&mut other, "anna").await), sorted(theirs.clone()));
+    assert_eq!(exported(&mut acme, "anna").await, ours);
+    assert_eq!(exported(&mut other, "anna").await, theirs);
     assert_untouched("an export").await;
 
     // What is the other's cannot be named either: not by a resume token, not by ids.
@@ -152,7 +143,7 @@ async fn the_same_user_token_in_two_applications_is_two_users(world: World) {
     assert_eq!(usize::try_from(erased.sessions_deleted), Ok(held["sessions"].len()));
     assert!(erased.uploads_deleted > 0 && erased.uploads_failed.is_empty());
     assert_untouched("a scoped delete").await;
-    assert_eq!(sorted(exported(&mut other, "anna").await), sorted(theirs));
+    assert_eq!(exported(&mut other, "anna").await, theirs);
     // Of our own objects, those of institutions are left: as many as an export still shows.
     let left = exported(&mut acme, "anna").await;
     let left = left["uploads"].as_array().unwrap().iter().filter(|upload| upload.get("content").is_some()).count();

@@ -4,11 +4,13 @@
 
 mod airline;
 mod bad_input;
+mod client_commands;
 mod command_line;
 mod credentials;
 mod isolation;
 mod lifecycle;
 mod logs;
 mod program;
+mod public_tools;
 mod rpc;
 mod world;
