@@ -3,16 +3,25 @@
 #![expect(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod airline;
+mod bad_input;
 mod catalogue;
+mod client_commands;
 mod command_line;
+mod credentials;
 mod delete_messages;
 mod exported;
+mod isolation;
+mod lifecycle;
+mod logs;
 mod model;
 mod population;
+mod program;
+mod public_tools;
 mod random_calls;
 mod records;
 mod resume;
 mod round_trip;
+mod rpc;
 mod scoped_delete;
 mod vault;
 mod world;
