@@ -166,9 +166,8 @@ async fn every_erasure_changes_what_the_catalogue_says_and_nothing_else(world: W
             assert!(!before.is_empty() && after.keys().all(|row| before.contains_key(row)), "{operation:?}: {} grew", table.name);
             for (name, row) in before {
                 let is_the_users = is_of(table, row, subject);
-                let said = |by: &[(Operation, Rows)]| {
-                    is_the_users && by.iter().any(|(by, rows)| *by == operation && reaches(*rows, row, &filled))
-                };
+                let said =
+                    |by: &[(Operation, Rows)]| is_the_users && by.iter().any(|(by, rows)| *by == operation && reaches(*rows, row, &filled));
                 let Some(now) = after.get(name) else {
                     assert!(said(table.removed_by), "{operation:?}: removed {name} of {}", table.name);
                     continue;

@@ -114,8 +114,8 @@ fn request() -> impl Strategy<Value = ImportUserDataRequest> {
         // One entry always summarises the same conversation, or another for half of the numbers.
         records::compaction_cache(&id, &conversation, number)
     });
-    let content = (id("u", 3), select(vec![0_usize, 0, 0, 1, 2]), 0..4_usize)
-        .prop_map(|(id, offset, length)| records::content(&id, offset, length));
+    let content =
+        (id("u", 3), select(vec![0_usize, 0, 0, 1, 2]), 0..4_usize).prop_map(|(id, offset, length)| records::content(&id, offset, length));
     let embedding = (id("u", 3), number()).prop_map(|(id, number)| records::embedding(&id, number));
     (
         vec(conversation(), 0..4),
@@ -128,22 +128,24 @@ fn request() -> impl Strategy<Value = ImportUserDataRequest> {
         vec(content, 0..3),
         vec(embedding, 0..2),
     )
-        .prop_map(|(conversations, feedback, memories, uploads, assistants, sessions, compaction_cache, upload_contents, embeddings)| {
-            let mut request = ImportUserDataRequest {
-                user_token: String::new(),
-                conversations,
-                feedback,
-                memories,
-                uploads,
-                upload_contents,
-                assistants,
-                sessions,
-                compaction_cache,
-                upload_embeddings: embeddings,
-            };
-            without_repetitions(&mut request);
-            request
-        })
+        .prop_map(
+            |(conversations, feedback, memories, uploads, assistants, sessions, compaction_cache, upload_contents, embeddings)| {
+                let mut request = ImportUserDataRequest {
+                    user_token: String::new(),
+                    conversations,
+                    feedback,
+                    memories,
+                    uploads,
+                    upload_contents,
+                    assistants,
+                    sessions,
+                    compaction_cache,
+                    upload_embeddings: embeddings,
+                };
+                without_repetitions(&mut request);
+                request
+            },
+        )
 }
 
 /// Within one request, only conversations and messages may come twice: what the counts are otherwise is not promised.
