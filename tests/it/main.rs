@@ -5,7 +5,10 @@
 mod airline;
 mod catalogue;
 mod command_line;
+mod migrations;
 mod model;
 mod random_calls;
 mod records;
+mod sqlite_file;
+mod structure;
 mod world;
