@@ -290,3 +290,6 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
         .set_application_name("userdata");
     Ok(Database::connect(options).await?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The service, from outside: a real server on port 0, generated clients, a real SQLite file, a real PostgreSQL, a real object store.
 //! PostgreSQL and the S3 server are started by `scripts/test`; without them the tests that need them fail.
-#![expect(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod airline;
 mod bad_input;
@@ -13,6 +13,7 @@ mod exported;
 mod isolation;
 mod lifecycle;
 mod logs;
+mod migrations;
 mod model;
 mod population;
 mod program;
@@ -23,5 +24,7 @@ mod resume;
 mod round_trip;
 mod rpc;
 mod scoped_delete;
+mod sqlite_file;
+mod structure;
 mod vault;
 mod world;

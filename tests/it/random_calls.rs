@@ -110,10 +110,8 @@ fn request() -> impl Strategy<Value = ImportUserDataRequest> {
         assistant
     });
     let session = (id("s", 3), number()).prop_map(|(id, number)| records::session(&id, number));
-    let entry = (id("k", 3), id("c", 3), number()).prop_map(|(id, conversation, number)| {
-        // One entry always summarises the same conversation, or another for half of the numbers.
-        records::compaction_cache(&id, &conversation, number)
-    });
+    let entry =
+        (id("k", 3), id("c", 3), number()).prop_map(|(id, conversation, number)| records::compaction_cache(&id, &conversation, number));
     let content =
         (id("u", 3), select(vec![0_usize, 0, 0, 1, 2]), 0..4_usize).prop_map(|(id, offset, length)| records::content(&id, offset, length));
     let embedding = (id("u", 3), number()).prop_map(|(id, number)| records::embedding(&id, number));
@@ -237,7 +235,7 @@ impl Case {
         }
         for user in 0..USERS.len() {
             let everything = ExportUserDataRequest { include_deleted: true, include_upload_content: true, ..Default::default() };
-            let checked = self.call(Call::Export(user, everything)).await;
+            let checked = self.export(user, everything).await;
             checked.map_err(|error| TestCaseError::fail(format!("in the end, user {user}: {error}")))?;
         }
         Ok(())
@@ -279,17 +277,21 @@ impl Case {
                 let request = ScopedDeleteRequest { user_token: self.token(user), ..scopes };
                 let response = self.clients[USERS[user].0].users.scoped_delete(request).await.map_err(failed)?;
                 prop_assert_eq!(response.into_inner(), self.users[user].scoped_delete(&scopes));
+                self.export(user, ExportUserDataRequest::default()).await?;
             }
-            Call::Export(user, request) => {
-                let categories: Vec<Category> = request.categories.iter().map(|value| Category::try_from(*value).unwrap()).collect();
-                let request = ExportUserDataRequest { user_token: self.token(user), ..request };
-                let expected = self.users[user].export(&categories, request.include_deleted, request.include_upload_content);
-                let responses = self.clients[USERS[user].0].export_responses(request).await.map_err(failed)?;
-                let (found, counts) = merged(responses)?;
-                prop_assert_eq!(&found, &expected);
-                prop_assert_eq!(counts, counts_of(&expected));
-            }
+            Call::Export(user, request) => self.export(user, request).await?,
         }
+        Ok(())
+    }
+
+    async fn export(&mut self, user: usize, request: ExportUserDataRequest) -> TestCaseResult {
+        let categories: Vec<Category> = request.categories.iter().map(|value| Category::try_from(*value).unwrap()).collect();
+        let request = ExportUserDataRequest { user_token: self.token(user), ..request };
+        let expected = self.users[user].export(&categories, request.include_deleted, request.include_upload_content);
+        let responses = self.clients[USERS[user].0].export_responses(request).await.map_err(failed)?;
+        let (found, counts) = merged(responses)?;
+        prop_assert_eq!(&found, &expected);
+        prop_assert_eq!(counts, counts_of(&expected));
         Ok(())
     }
 }

@@ -246,7 +246,7 @@ impl World {
     /// Every row of every personal table about one subject, by table, sorted.
     pub(crate) async fn rows_of(&self, subject_id: i64) -> BTreeMap<&'static str, Vec<String>> {
         let mut tables = BTreeMap::new();
-        for table in PERSONAL_TABLES {
+        for table in personal_tables().map(|table| table.name) {
             let rows = self.query(&format!("SELECT * FROM {table} WHERE subject_id = {subject_id}")).await;
             let mut rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
             rows.sort();
