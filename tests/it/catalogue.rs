@@ -107,7 +107,7 @@ async fn rows(world: &World) -> BTreeMap<&'static str, Rowset> {
             _ => &["id"],
         };
         let rows = world.query(&format!("SELECT * FROM {}", table.name)).await.into_iter().map(|row| {
-            let Value::Object(row) = row else { panic!("a row is an object") };
+            let row = row.as_object().unwrap().clone();
             (identity.iter().map(|column| row[*column].to_string()).collect::<Vec<_>>().join(" "), row)
         });
         tables.insert(table.name, rows.collect());
