@@ -17,7 +17,7 @@ pub(super) async fn delete_user_messages(
     let Begun { principal, call, message } = begun;
     let user_token = request::user_token(message.user_token).map_err(status::invalid)?;
     let subject = principal.authorise(Permission::DeleteMessages, user_token).map_err(|reason| status::not_permitted(&reason))?;
-    let report = operations::delete_user_messages::delete_user_messages(&services.repository, &subject)
+    let report = operations::delete_user_messages::delete_user_messages(&services.stores, &subject)
         .await
         .map_err(|error| status::failed(&error, &call))?;
     call.count("messages_deleted", report.messages);

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     domain::{
         counts::RecordCounts,
-        digest::RecordDigest,
+        digest::ExportDigest,
         position::Position,
         principal::Permission,
         resume_token::ExportState,
@@ -42,15 +42,16 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     }
     let subject = principal.authorise(Permission::Export, user_token).map_err(|reason| status::not_permitted(&reason))?;
 
-    let held = services.repository.find(&subject).await.map_err(|error| status::failed(&error.into(), &call))?;
-    let epoch = held.map_or(0, |held| held.epoch());
+    let begun = Export::begin(services.stores.clone(), subject.clone(), choices).await;
+    let mut export = begun.map_err(|error| status::failed(&error, &call))?;
+    let epoch = export.epoch();
     let state = if resume_token.is_empty() {
         ExportState {
             position: Position::Start,
             epoch,
             as_of: services.clock.now(),
             counts: RecordCounts::default(),
-            digest: RecordDigest::default(),
+            digest: ExportDigest::default(),
         }
     } else {
         let damaged = Complaint::Rule("is damaged, or of another user or another choice of data; begin a new export");
@@ -61,8 +62,7 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
         return Err(status::erased_meanwhile());
     }
 
-    let position = state.position.clone();
-    let export = Export::new(services.repository.clone(), services.vault.clone(), subject.clone(), held, choices, position);
+    export.resume(state.position.clone());
     let packer = FramePacker::new(subject, choices, state);
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
     tokio::spawn(run(export, packer, call, sender, services.cut.clone()));

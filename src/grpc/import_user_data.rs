@@ -24,7 +24,7 @@ pub(super) async fn import_user_data(
     begun: Begun<Streaming<proto::ImportUserDataRequest>>,
 ) -> Result<proto::ImportUserDataResponse, Status> {
     let Begun { principal, call, message: requests } = begun;
-    let mut import = Import::new(services.repository.clone(), services.vault.clone());
+    let mut import = Import::new(services.stores.clone());
     let taken = services.cut.run_until_cancelled(take_all(&mut import, &principal, &call, requests)).await;
     let report = import.finish().await;
     call.count_records(&report.counts);

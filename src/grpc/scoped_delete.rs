@@ -17,7 +17,7 @@ pub(super) async fn scoped_delete(
     let Begun { principal, call, message } = begun;
     let (user_token, scopes) = request::scoped_delete(message).map_err(status::invalid)?;
     let subject = principal.authorise(Permission::ScopedDelete, user_token).map_err(|reason| status::not_permitted(&reason))?;
-    let report = operations::scoped_delete::scoped_delete(&services.repository, &services.vault, &subject, scopes)
+    let report = operations::scoped_delete::scoped_delete(&services.stores, &subject, scopes)
         .await
         .map_err(|error| status::failed(&error, &call))?;
     for (what, count) in [

@@ -21,16 +21,14 @@ use crate::{
         principal::{Permission, Principal},
         timestamp::Clock,
     },
-    repository::Repository,
+    operations::Stores,
     telemetry::Call,
-    vault::Vault,
 };
 
 /// The services of the contract. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
-    pub(super) repository: Repository,
-    pub(super) vault: Vault,
+    pub(super) stores: Stores,
     pub(super) clock: Clock,
     /// Cancelled when running calls are to be cut.
     pub(super) cut: CancellationToken,
@@ -38,8 +36,8 @@ pub struct Services {
 
 impl Services {
     /// Services over these stores; `cut` ends what still runs when a shutdown has waited long enough.
-    pub fn new(repository: Repository, vault: Vault, clock: Clock, cut: CancellationToken) -> Self {
-        Self { repository, vault, clock, cut }
+    pub fn new(stores: Stores, clock: Clock, cut: CancellationToken) -> Self {
+        Self { stores, clock, cut }
     }
 }
 

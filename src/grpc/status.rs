@@ -8,9 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::proto::ErrorReason;
 use crate::{
     domain::{limits::MAX_REQUEST_BYTES, principal::NotPermitted, violation::FieldViolation},
-    operations, repository,
+    operations,
     telemetry::Call,
-    vault,
 };
 
 const DOMAIN: &str = "userdata";
@@ -107,25 +106,20 @@ pub fn with_reasons<B>(mut response: http::Response<B>) -> http::Response<B> {
 /// The answer to an operation that failed.
 pub fn failed(error: &operations::Error, call: &Call) -> Status {
     match error {
-        operations::Error::Repository(repository::Error::Unavailable(reason)) => {
+        operations::Error::DatabaseUnavailable(reason) => {
             tracing::warn!(request_id = call.request_id(), reason, "the database is unavailable");
             database_unavailable()
         }
-        operations::Error::Repository(repository::Error::Conflict(_)) => {
+        operations::Error::Conflict(_) => {
             let message = "other calls for the same user were in the way; try again";
             try_again(Code::Aborted, ErrorReason::Conflict, message, DRAIN_RETRY)
         }
-        operations::Error::Repository(repository::Error::ErasedMeanwhile) => erased_meanwhile(),
-        operations::Error::Vault(vault::Error::Unavailable | vault::Error::Refused) => {
+        operations::Error::ErasedMeanwhile => erased_meanwhile(),
+        operations::Error::ObjectStore(_) => {
             let message = "the object store cannot be reached; try again";
             try_again(Code::Unavailable, ErrorReason::ObjectStoreUnavailable, message, STORE_RETRY)
         }
-        operations::Error::Repository(
-            repository::Error::Corrupt(_)
-            | repository::Error::Refused(_)
-            | repository::Error::SchemaBehind(_)
-            | repository::Error::SchemaAhead,
-        ) => {
+        operations::Error::Unforeseen(_) => {
             tracing::error!(request_id = call.request_id(), %error, "unforeseen");
             let mut details = ErrorDetails::new();
             let metadata = HashMap::from([("request_id".to_owned(), call.request_id().to_owned())]);

@@ -2,13 +2,36 @@
 
 use crate::{repository, vault};
 
-/// Why an operation could not be done.
+/// Why an operation could not be done. The text is for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database.
-    #[error(transparent)]
-    Repository(#[from] repository::Error),
+    /// The database cannot be reached, or is not taking statements.
+    #[error("the database is unavailable: {0}")]
+    DatabaseUnavailable(String),
+    /// Other calls for the same subject were in the way, more often than an operation is tried again.
+    #[error("other transactions were in the way: {0}")]
+    Conflict(String),
+    /// The subject was erased while it was exported.
+    #[error("the subject was erased meanwhile")]
+    ErasedMeanwhile,
     /// The object store.
     #[error(transparent)]
-    Vault(#[from] vault::Error),
+    ObjectStore(#[from] vault::Error),
+    /// What cannot be, if this program is right.
+    #[error(transparent)]
+    Unforeseen(repository::Error),
+}
+
+impl From<repository::Error> for Error {
+    fn from(error: repository::Error) -> Self {
+        match error {
+            repository::Error::Unavailable(reason) => Self::DatabaseUnavailable(reason),
+            repository::Error::Conflict(reason) => Self::Conflict(reason),
+            repository::Error::ErasedMeanwhile => Self::ErasedMeanwhile,
+            repository::Error::Corrupt(_)
+            | repository::Error::Refused(_)
+            | repository::Error::SchemaBehind(_)
+            | repository::Error::SchemaAhead => Self::Unforeseen(error),
+        }
+    }
 }

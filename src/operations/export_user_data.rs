@@ -8,7 +8,7 @@ use std::{collections::VecDeque, mem};
 use bytes::Bytes;
 
 pub use super::conversation_reader::Parent;
-use super::{Error, conversation_reader::ConversationReader};
+use super::{Error, Stores, conversation_reader::ConversationReader};
 use crate::{
     domain::{
         category::{Categories, Category},
@@ -18,7 +18,7 @@ use crate::{
         resume_token::ExportChoices,
         subject::Subject,
     },
-    repository::{Held, Page, Repository},
+    repository::{Held, Page},
     vault::Vault,
 };
 
@@ -93,8 +93,7 @@ impl Item {
 
 /// A running export.
 pub struct Export {
-    repository: Repository,
-    vault: Vault,
+    stores: Stores,
     subject: Subject,
     held: Option<Held>,
     choices: ExportChoices,
@@ -148,17 +147,23 @@ impl<T> Reader<T> {
 }
 
 impl Export {
-    /// Begins at `position`, for a subject that was looked up as `held`; `None` where nothing was ever held about it.
-    pub fn new(
-        repository: Repository,
-        vault: Vault,
-        subject: Subject,
-        held: Option<Held>,
-        choices: ExportChoices,
-        position: Position,
-    ) -> Self {
-        let stage = if held.is_some() { Stage::resume(choices, position) } else { Stage::End };
-        Self { repository, vault, subject, held, choices, stage }
+    /// Looks the subject up; where nothing was ever held about it, the export is empty.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin(stores: Stores, subject: Subject, choices: ExportChoices) -> Result<Self, Error> {
+        let held = stores.repository.find(&subject).await?;
+        Ok(Self { stores, subject, held, choices, stage: Stage::resume(choices, Position::Start) })
+    }
+
+    /// The subject's epoch when it was looked up.
+    pub fn epoch(&self) -> i64 {
+        self.held.map_or(0, |held| held.epoch())
+    }
+
+    /// Goes on from `position`.
+    pub fn resume(&mut self, position: Position) {
+        self.stage = Stage::resume(self.choices, position);
     }
 
     /// The next items, about a frame's worth; empty at the end.
@@ -175,12 +180,12 @@ impl Export {
             bytes += item.size();
             block.push(item);
         }
-        self.repository.confirm_not_erased(&held).await?;
+        self.stores.repository.confirm_not_erased(&held).await?;
         Ok(block)
     }
 
     async fn next_item(&mut self, held: &Held) -> Result<Option<Item>, Error> {
-        let Self { repository, vault, subject, choices, stage, .. } = self;
+        let Self { stores: Stores { repository, vault }, subject, choices, stage, .. } = self;
         let include_deleted = choices.include_deleted;
         loop {
             let item = match stage {

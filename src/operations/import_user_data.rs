@@ -1,6 +1,6 @@
 //! ImportUserData: one request after the other, each in one effect; content goes to the object store as its pieces arrive.
 
-use super::Error;
+use super::{Error, Stores};
 use crate::{
     domain::{
         category::Category,
@@ -9,8 +9,8 @@ use crate::{
         subject::Subject,
         violation::{Complaint, FieldViolation},
     },
-    repository::{Held, Repository},
-    vault::{ContentWriter, Vault},
+    repository::Held,
+    vault::ContentWriter,
 };
 
 const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not held, or deleted; import the upload itself first");
@@ -20,8 +20,7 @@ const INCOMPLETE: Complaint = Complaint::Rule("begins content that was never fin
 
 /// A running import.
 pub struct Import {
-    repository: Repository,
-    vault: Vault,
+    stores: Stores,
     report: Imported,
     open: Option<OpenContent>,
 }
@@ -39,8 +38,8 @@ struct OpenContent {
 
 impl Import {
     /// Begins an import.
-    pub fn new(repository: Repository, vault: Vault) -> Self {
-        Self { repository, vault, report: Imported::default(), open: None }
+    pub fn new(stores: Stores) -> Self {
+        Self { stores, report: Imported::default(), open: None }
     }
 
     /// Notes a record that was not acceptable before it came here.
@@ -53,16 +52,14 @@ impl Import {
     /// # Errors
     /// When a store does not answer. What earlier requests imported stays.
     pub async fn take(&mut self, subject: &Subject, batch: ImportBatch) -> Result<(), Error> {
-        let imported = self.repository.import(subject, &batch).await?;
+        let imported = self.stores.repository.import(subject, &batch).await?;
         for category in Category::ALL {
             self.report.counts.add(category, imported.counts.of(category));
         }
-        let listed = imported.rejections.len() as u64;
         for violation in imported.rejections {
             self.report.reject(violation, 0);
         }
         self.report.rejected = self.report.rejected.saturating_add(imported.rejected);
-        debug_assert!(imported.rejected >= listed);
         for At { index, record } in batch.upload_contents {
             self.take_content(subject, format!("{}.upload_contents[{index}]", batch.path), record).await?;
         }
@@ -83,15 +80,15 @@ impl Import {
                 self.report.reject(FieldViolation::new(format!("{path}.offset"), OUT_OF_ORDER), 1);
                 return Ok(());
             }
-            let Some(held) = self.repository.find(subject).await? else {
+            let Some(held) = self.stores.repository.find(subject).await? else {
                 self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
                 return Ok(());
             };
-            let Some(upload) = self.repository.live_upload(&held, &piece.upload_id).await? else {
+            let Some(upload) = self.stores.repository.live_upload(&held, &piece.upload_id).await? else {
                 self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
                 return Ok(());
             };
-            let writer = self.vault.write(subject, &piece.upload_id);
+            let writer = self.stores.vault.write(subject, &piece.upload_id);
             let size = upload.size_bytes.unsigned_abs();
             self.open = Some(OpenContent { subject: subject.clone(), held, upload_id: piece.upload_id, size, writer, path: path.clone() });
         }
@@ -121,7 +118,7 @@ impl Import {
     /// Makes content appear, unless its upload was deleted while the pieces arrived.
     async fn complete(&mut self, content: OpenContent) -> Result<(), Error> {
         let written = content.writer.finish().await?;
-        if self.repository.live_upload(&content.held, &content.upload_id).await?.is_none() {
+        if self.stores.repository.live_upload(&content.held, &content.upload_id).await?.is_none() {
             written.take_back().await?;
             self.report.reject(FieldViolation::new(format!("{}.upload_id", content.path), UNKNOWN_UPLOAD), 1);
         }

@@ -6,5 +6,7 @@ mod error;
 pub mod export_user_data;
 pub mod import_user_data;
 pub mod scoped_delete;
+mod stores;
 
 pub use error::Error;
+pub use stores::Stores;

@@ -2,15 +2,11 @@
 
 use futures::{StreamExt, stream};
 
-use super::Error;
-use crate::{
-    domain::{
-        report::{ScopesErased, UploadFailure},
-        scope::Scopes,
-        subject::Subject,
-    },
-    repository::Repository,
-    vault::Vault,
+use super::{Error, Stores};
+use crate::domain::{
+    report::{ScopesErased, UploadFailure},
+    scope::Scopes,
+    subject::Subject,
 };
 
 /// How many objects are removed at once.
@@ -20,9 +16,9 @@ const REMOVALS: usize = 16;
 ///
 /// # Errors
 /// When the database does not answer; then no record has changed, and objects that are gone already will count as removed by the next try.
-pub async fn scoped_delete(repository: &Repository, vault: &Vault, subject: &Subject, scopes: Scopes) -> Result<ScopesErased, Error> {
-    let vaulted = if scopes.chosen().vault { remove_objects(repository, vault, subject).await? } else { Removals::default() };
-    let mut report = repository.erase_scopes(subject, scopes, &vaulted.removed).await?;
+pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes) -> Result<ScopesErased, Error> {
+    let vaulted = if scopes.chosen().vault { remove_objects(stores, subject).await? } else { Removals::default() };
+    let mut report = stores.repository.erase_scopes(subject, scopes, &vaulted.removed).await?;
     report.uploads_failed = vaulted.failed;
     Ok(report)
 }
@@ -34,7 +30,8 @@ struct Removals {
     failed: Vec<UploadFailure>,
 }
 
-async fn remove_objects(repository: &Repository, vault: &Vault, subject: &Subject) -> Result<Removals, Error> {
+async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, Error> {
+    let Stores { repository, vault } = stores;
     let mut removals = Removals::default();
     let Some(held) = repository.find(subject).await? else { return Ok(removals) };
     let mut after = None;

@@ -1,11 +1,12 @@
 //! Importing one request: its records upserted by id, in one transaction, under the subject's lock. What cannot be taken is rejected alone.
 //!
-//! A record that was soft-deleted or forgotten stays so: it is only accepted if it comes with that mark.
+//! An import neither brings back nor erases: a record that is held is only accepted if both bear the mark of a forgotten or soft-deleted
+//! one, or neither does.
 
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, Iterable, QueryFilter, QuerySelect,
+    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, OnConflict},
 };
 
@@ -32,6 +33,8 @@ use crate::domain::{
 
 const ERASED: Complaint = Complaint::Rule("names a record that the user had deleted; an import does not bring it back");
 const FORGOTTEN: Complaint = Complaint::Rule("names a conversation that the user had forgotten; an import does not bring it back");
+const NOT_ERASED: Complaint = Complaint::Rule("names a record that is held and not deleted; an import does not delete it");
+const NOT_FORGOTTEN: Complaint = Complaint::Rule("names a conversation that is held and not forgotten; an import does not forget it");
 const UNKNOWN_CONVERSATION: Complaint = Complaint::Rule("names a conversation that is not held; import the conversation itself first");
 const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not held, or deleted; import the upload itself first");
 const OTHER_CONVERSATION: Complaint = Complaint::Rule("is the id of a message of another conversation; ids are unique within a user");
@@ -82,6 +85,7 @@ impl Import<'_> {
             let part = &element.record;
             let complaint = match (known.get(&part.id), &part.header) {
                 (Some(Known { forgotten: true, .. }), _) if part.forgotten_at.is_none() => Some(FORGOTTEN),
+                (Some(Known { forgotten: false, .. }), _) if part.forgotten_at.is_some() => Some(NOT_FORGOTTEN),
                 (None, None) => Some(UNKNOWN_CONVERSATION),
                 _ => None,
             };
@@ -92,11 +96,10 @@ impl Import<'_> {
                 continue;
             }
             if let Some(header) = &part.header {
-                let forgotten = known.get(&part.id).is_some_and(|known| known.forgotten) || header.forgotten_at.is_some();
                 if known.get(&part.id).is_some_and(|known| known.created_at != header.key.created_at) {
                     moved.push(header.key.clone());
                 }
-                known.insert(part.id.clone(), Known { created_at: header.key.created_at, forgotten });
+                known.insert(part.id.clone(), Known { created_at: header.key.created_at, forgotten: header.forgotten_at.is_some() });
                 headers.push(header);
             }
             accepted.push(element);
@@ -157,46 +160,28 @@ impl Import<'_> {
     }
 
     async fn messages(&mut self, elements: &[&At<ConversationElement>], known: &HashMap<String, Known>) -> Result<(), Error> {
-        let mut rows: HashMap<&str, (&At<ConversationElement>, usize, messages::Model)> = HashMap::new();
-        let mut order = Vec::new();
+        let sent = elements.iter().flat_map(|element| element.record.messages.iter().map(|at| at.record.key.id.as_str())).collect();
+        let mut homes = self.homes_of_messages(sent).await?;
+        let mut rows = Vec::new();
         for element in elements {
             let conversation = RecordKey { created_at: known[&element.record.id].created_at, id: element.record.id.clone() };
             for At { index, record } in &element.record.messages {
-                let row = message::row(&self.held, &conversation, record);
-                match rows.get(record.key.id.as_str()) {
-                    Some((_, _, other)) if other.conversation_id != row.conversation_id => {
-                        let field = format!("{}.conversations[{}].messages[{index}].id", self.path, element.index);
-                        self.report.reject(FieldViolation::new(field, OTHER_CONVERSATION), 1);
-                        continue;
-                    }
-                    Some(_) => {}
-                    None => order.push(record.key.id.as_str()),
+                if *homes.entry(record.key.id.clone()).or_insert_with(|| conversation.id.clone()) == conversation.id {
+                    rows.push((record.key.id.as_str(), message::row(&self.held, &conversation, record)));
+                } else {
+                    let field = format!("{}.conversations[{}].messages[{index}].id", self.path, element.index);
+                    self.report.reject(FieldViolation::new(field, OTHER_CONVERSATION), 1);
                 }
-                rows.insert(record.key.id.as_str(), (element, *index, row));
             }
         }
-        let foreign = self.messages_elsewhere(&rows).await?;
-        let mut accepted = Vec::with_capacity(order.len());
-        for id in order {
-            let Some((element, index, row)) = rows.remove(id) else { continue };
-            if foreign.contains(id) {
-                let field = format!("{}.conversations[{}].messages[{index}].id", self.path, element.index);
-                self.report.reject(FieldViolation::new(field, OTHER_CONVERSATION), 1);
-            } else {
-                accepted.push(row);
-            }
-        }
-        self.report.counts.add(Category::Messages, accepted.len() as u32);
-        upsert(self.transaction, accepted, by_id::<messages::Entity>(&[])).await
+        let rows = latest_by_id(rows.into_iter());
+        self.report.counts.add(Category::Messages, rows.len() as u32);
+        upsert(self.transaction, rows, by_id::<messages::Entity>(&[])).await
     }
 
-    /// Which of these messages are held in another conversation than the one they are sent in.
-    async fn messages_elsewhere(
-        &self,
-        rows: &HashMap<&str, (&At<ConversationElement>, usize, messages::Model)>,
-    ) -> Result<HashSet<String>, Error> {
-        let mut elsewhere = HashSet::new();
-        let ids: Vec<&str> = rows.keys().copied().collect();
+    /// In which conversations these messages are, of those that are held.
+    async fn homes_of_messages(&self, ids: Vec<&str>) -> Result<HashMap<String, String>, Error> {
+        let mut homes = HashMap::new();
         for ids in ids.chunks(1_000) {
             let found: Vec<(String, String)> = messages::Entity::find()
                 .select_only()
@@ -206,13 +191,9 @@ impl Import<'_> {
                 .into_tuple()
                 .all(self.transaction)
                 .await?;
-            for (id, conversation_id) in found {
-                if rows.get(id.as_str()).is_some_and(|(_, _, row)| row.conversation_id != conversation_id) {
-                    elsewhere.insert(id);
-                }
-            }
+            homes.extend(found);
         }
-        Ok(elsewhere)
+        Ok(homes)
     }
 
     async fn detached_feedback(&mut self, feedback: &[At<Feedback>]) -> Result<(), Error> {
@@ -220,12 +201,12 @@ impl Import<'_> {
     }
 
     async fn feedback(&mut self, feedback: Vec<(String, Option<RecordKey>, &At<Feedback>)>) -> Result<(), Error> {
-        let live = feedback.iter().filter(|(_, _, at)| at.record.deleted_at.is_none()).map(|(_, _, at)| at.record.key.id.as_str());
-        let erased = self.erased::<feedback_rows::Entity>(live).await?;
+        let sent = feedback.iter().map(|(_, _, at)| at.record.key.id.as_str()).collect();
+        let held = self.erased_or_not::<feedback_rows::Entity>(sent).await?;
         let mut rows = Vec::with_capacity(feedback.len());
         for (path, conversation, At { index, record }) in &feedback {
-            if record.deleted_at.is_none() && erased.contains(&record.key.id) {
-                self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].id"), ERASED), 1);
+            if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
+                self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].id"), complaint), 1);
             } else {
                 rows.push((record.key.id.as_str(), feedback::row(&self.held, conversation.as_ref(), record)));
             }
@@ -251,19 +232,19 @@ impl Import<'_> {
     }
 
     async fn uploads(&mut self, batch: &ImportBatch) -> Result<(), Error> {
-        let live = batch.uploads.iter().filter(|at| at.record.deleted_at.is_none()).map(|at| at.record.key.id.as_str());
-        let erased = self.erased::<uploads::Entity>(live).await?;
+        let sent = batch.uploads.iter().map(|at| at.record.key.id.as_str()).collect();
+        let held = self.erased_or_not::<uploads::Entity>(sent).await?;
         let mut rows = Vec::with_capacity(batch.uploads.len());
         for At { index, record } in &batch.uploads {
-            if record.deleted_at.is_none() && erased.contains(&record.key.id) {
-                self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), ERASED), 1);
+            if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
+                self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), complaint), 1);
             } else {
                 rows.push((record.key.id.as_str(), upload::row(&self.held, record)));
             }
         }
         let rows = latest_by_id(rows.into_iter());
         self.report.counts.add(Category::Uploads, rows.len() as u32);
-        upsert(self.transaction, rows, by_id::<uploads::Entity>(&[uploads::Column::Status, uploads::Column::DeletedAt])).await
+        upsert(self.transaction, rows, by_id::<uploads::Entity>(&[uploads::Column::DeletedAt])).await
     }
 
     async fn upload_embeddings(&mut self, batch: &ImportBatch) -> Result<(), Error> {
@@ -299,24 +280,26 @@ impl Import<'_> {
     async fn assistants(&mut self, batch: &ImportBatch) -> Result<(), Error> {
         for At { index, record } in &batch.assistants {
             let field = |name| format!("{}.assistants[{index}].{name}", self.path);
+            let id = record.key.id.as_str();
+            let held = self.erased_or_not::<assistants::Entity>(vec![id]).await?;
+            if let Some(complaint) = other_mark(held.get(id), record.deleted_at) {
+                self.report.reject(FieldViolation::new(field("id"), complaint), 1);
+                continue;
+            }
             if record.deleted_at.is_none() {
-                if !self.erased::<assistants::Entity>([record.key.id.as_str()].into_iter()).await?.is_empty() {
-                    self.report.reject(FieldViolation::new(field("id"), ERASED), 1);
-                    continue;
-                }
                 let others = assistants::Entity::find()
                     .filter(assistants::Column::SubjectId.eq(self.held.subject_id))
                     .filter(assistants::Column::Name.eq(record.name.as_str()))
                     .filter(assistants::Column::DeletedAt.is_null())
-                    .filter(assistants::Column::Id.ne(record.key.id.as_str()));
+                    .filter(assistants::Column::Id.ne(id));
                 if others.one(self.transaction).await?.is_some() {
                     self.report.reject(FieldViolation::new(field("name"), NAME_TAKEN), 1);
                     continue;
                 }
             }
             self.report.counts.add(Category::Assistants, 1);
-            let kept = [assistants::Column::Status, assistants::Column::DeletedAt];
-            upsert(self.transaction, vec![assistant::row(&self.held, record)], by_id::<assistants::Entity>(&kept)).await?;
+            let conflict = by_id::<assistants::Entity>(&[assistants::Column::DeletedAt]);
+            upsert(self.transaction, vec![assistant::row(&self.held, record)], conflict).await?;
         }
         Ok(())
     }
@@ -349,25 +332,30 @@ impl Import<'_> {
         upsert(self.transaction, rows, by_id::<cache::Entity>(&[])).await
     }
 
-    /// Which of these records were soft-deleted.
-    async fn erased<E: EntityTrait>(&self, ids: impl Iterator<Item = &str>) -> Result<HashSet<String>, Error>
-    where
-        E::Column: Iterable,
-    {
-        let ids: Vec<&str> = ids.collect();
-        let mut erased = HashSet::new();
+    /// Of these records those that are held, and whether they were soft-deleted.
+    async fn erased_or_not<E: EntityTrait>(&self, ids: Vec<&str>) -> Result<HashMap<String, bool>, Error> {
+        let mut held = HashMap::new();
         for ids in ids.chunks(1_000) {
-            let found: Vec<String> = E::find()
+            let found: Vec<(String, Option<i64>)> = E::find()
                 .select_only()
                 .expr(Expr::col("id"))
+                .expr(Expr::col("deleted_at"))
                 .filter(Expr::col("subject_id").eq(self.held.subject_id))
                 .filter(Expr::col("id").is_in(ids.iter().copied()))
-                .filter(Expr::col("deleted_at").is_not_null())
                 .into_tuple()
                 .all(self.transaction)
                 .await?;
-            erased.extend(found);
+            held.extend(found.into_iter().map(|(id, deleted_at)| (id, deleted_at.is_some())));
         }
-        Ok(erased)
+        Ok(held)
+    }
+}
+
+/// What is wrong with a record whose mark is not that of the one that is held, which is `erased` or not.
+fn other_mark(erased: Option<&bool>, deleted_at: Option<Timestamp>) -> Option<Complaint> {
+    match (erased, deleted_at) {
+        (Some(true), None) => Some(ERASED),
+        (Some(false), Some(_)) => Some(NOT_ERASED),
+        _ => None,
     }
 }

@@ -23,6 +23,7 @@ use crate::{
         },
         status,
     },
+    operations::Stores,
     telemetry::CallLogLayer,
 };
 
@@ -48,7 +49,7 @@ impl Server {
         let watch = tokio::spawn(health::watch(reporter.clone(), self.repository.clone(), stopping.clone()));
         let refresh = tokio::spawn(key_refresh::keep_fresh(self.keys.clone(), self.repository.clone(), stopping.clone()));
 
-        let services = Services::new(self.repository.clone(), self.vault, self.clock, cut.clone());
+        let services = Services::new(Stores::new(self.repository.clone(), self.vault), self.clock, cut.clone());
         let authenticate = InterceptorLayer::new(AuthInterceptor::new(self.keys, self.issuers, self.clock));
         let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
         let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);

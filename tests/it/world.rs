@@ -21,6 +21,7 @@ use userdata::{
     },
     domain::{
         api_key::{ApiKey, RANDOM_BYTES},
+        catalogue::personal_tables,
         principal::{Permission, Permissions},
         subject::ApplicationId,
         timestamp::Clock,
@@ -40,10 +41,6 @@ use userdata::{
 pub(crate) const ACME: &str = "ACME";
 /// Another tenant of the same server.
 pub(crate) const OTHER: &str = "OTHER";
-
-/// Every personal table, by the names the migrations give.
-pub(crate) const PERSONAL_TABLES: [&str; 9] =
-    ["conversations", "messages", "feedback", "memories", "uploads", "upload_embeddings", "assistants", "sessions", "compaction_cache"];
 
 /// Runs an `async fn(World)` as one test per engine: `on_both_engines!(a_name_that_is_a_sentence);`
 #[macro_export]
@@ -236,7 +233,7 @@ impl World {
     /// Every row of every personal table and of `subjects` (save its epoch), by table, sorted.
     pub(crate) async fn all_rows(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut tables = BTreeMap::new();
-        for table in PERSONAL_TABLES {
+        for table in personal_tables().map(|table| table.name) {
             let mut rows: Vec<String> = self.query(&format!("SELECT * FROM {table}")).await.iter().map(ToString::to_string).collect();
             rows.sort();
             tables.insert(table, rows);
@@ -249,7 +246,7 @@ impl World {
     /// Every row of every personal table about one subject, by table, sorted.
     pub(crate) async fn rows_of(&self, subject_id: i64) -> BTreeMap<&'static str, Vec<String>> {
         let mut tables = BTreeMap::new();
-        for table in PERSONAL_TABLES {
+        for table in personal_tables().map(|table| table.name) {
             let rows = self.query(&format!("SELECT * FROM {table} WHERE subject_id = {subject_id}")).await;
             let mut rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
             rows.sort();
