@@ -59,7 +59,7 @@ pub fn not_permitted(reason: &NotPermitted) -> Status {
     with_reason(Code::PermissionDenied, ErrorReason::NotPermitted, reason.to_string(), |_| ())
 }
 
-/// The answer to a request with fields that are wrong. Of very many it names the first [`MAX_VIOLATIONS`].
+/// The answer to a request with fields that are wrong. Of very many it names the first 16.
 pub fn invalid(mut violations: Vec<FieldViolation>) -> Status {
     let unnamed = violations.len().saturating_sub(MAX_VIOLATIONS);
     violations.truncate(MAX_VIOLATIONS);

@@ -27,7 +27,7 @@ use crate::{
     telemetry::CallLogLayer,
 };
 
-/// Of the time to drain, what is left for calls that were cut to tell their clients.
+/// Of the time to drain, what is left for calls that were cut to tell their clients, and as much again for the database to be closed.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The largest head of a request: a JWT of 4 KiB and what usually comes with it.
@@ -42,6 +42,7 @@ impl Server {
         let stopping = CancellationToken::new();
         let cut = CancellationToken::new();
         let drain_timeout = self.config.drain_timeout;
+        let last_words = LAST_WORDS.min(drain_timeout / 4);
 
         let (reporter, health_service) = tonic_health::server::health_reporter();
         // The database has just answered; a probe that is early shall not hear that it asks for something unknown.
@@ -81,9 +82,9 @@ impl Server {
             let end = Instant::now() + drain_timeout;
             health::report(&reporter, tonic_health::ServingStatus::NotServing).await;
             stopping.cancel();
-            sleep_until(end - LAST_WORDS.min(drain_timeout / 2)).await;
+            sleep_until(end - 2 * last_words).await;
             cut.cancel();
-            sleep_until(end).await;
+            sleep_until(end - last_words).await;
         };
         tokio::select! {
             served = serve => served?,
@@ -92,7 +93,7 @@ impl Server {
         stopping.cancel();
         // Neither task can fail; both end at once.
         let _ = tokio::join!(watch, refresh);
-        if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, self.repository.close()).await {
+        if let Ok(Err(error)) = tokio::time::timeout(last_words, self.repository.close()).await {
             tracing::warn!(%error, "the database could not be closed");
         }
         tracing::info!("stopped");
