@@ -57,7 +57,7 @@ impl Schema {
             }),
             self.personal("messages", &["conversation_created_at", "conversation_id", "created_at", "id"], |table| {
                 table.col(integer("conversation_created_at")).col(self.text("conversation_id"));
-                table.col(ColumnDef::new("body").blob().not_null());
+                table.col(ColumnDef::new("body").blob().not_null()).col(ColumnDef::new("digest").blob().not_null());
             }),
             self.personal("feedback", &["created_at", "id"], |table| {
                 table.col(integer("conversation_created_at").null()).col(self.text("conversation_id").null());

@@ -199,6 +199,7 @@ pub const TABLES: &[Table] = &[
             column("created_at", Personal, As("Message.created_at"), Replaced),
             column("id", Key, As("Message.id"), Kept),
             column("body", Personal, As("Message.*"), Replaced),
+            column("digest", Personal, No("goes into the summary's `sha256`"), Replaced),
         ],
     },
     Table {

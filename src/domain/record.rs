@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::timestamp::Timestamp;
+use super::{digest::RecordDigest, timestamp::Timestamp};
 
 /// Where a record stands among its kind: by creation time, then id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -59,6 +59,8 @@ pub struct Message {
     /// Everything but ids and creation time, as the encoding of the contract's `Message` without those fields. Opaque here and in the
     /// repository; written and read only by `grpc::convert`.
     pub body: Bytes,
+    /// The digest of the whole encoding, ids and creation time included, made when the message was imported.
+    pub digest: RecordDigest,
 }
 
 /// A vote of the user on a message.

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{
     category::{Categories, Category},
     counts::RecordCounts,
-    digest::{RecordDigest, STATE_BYTES},
+    digest::{ExportDigest, STATE_BYTES},
     position::{InConversation, InUpload, Position},
     record::RecordKey,
     subject::{MAX_NAME_BYTES, Subject},
@@ -46,7 +46,7 @@ pub struct ExportState {
     /// The records so far.
     pub counts: RecordCounts,
     /// Their digest so far.
-    pub digest: RecordDigest,
+    pub digest: ExportDigest,
 }
 
 impl ExportState {
@@ -88,7 +88,7 @@ impl ExportState {
             counts.add(category, u32::from_be_bytes(rest.array()?));
         }
         let length = u64::from_be_bytes(rest.array()?);
-        let digest = RecordDigest::resume(length, rest.array::<STATE_BYTES>()?)?;
+        let digest = ExportDigest::resume(length, rest.array::<STATE_BYTES>()?)?;
         let position = rest.position()?;
         rest.0.is_empty().then_some(Self { position, epoch, as_of, counts, digest })
     }

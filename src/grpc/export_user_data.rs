@@ -18,7 +18,7 @@ use super::{
 use crate::{
     domain::{
         counts::RecordCounts,
-        digest::RecordDigest,
+        digest::ExportDigest,
         position::Position,
         principal::Permission,
         resume_token::ExportState,
@@ -51,7 +51,7 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
             epoch,
             as_of: services.clock.now(),
             counts: RecordCounts::default(),
-            digest: RecordDigest::default(),
+            digest: ExportDigest::default(),
         }
     } else {
         let damaged = Complaint::Rule("is damaged, or of another user or another choice of data; begin a new export");

@@ -1,5 +1,5 @@
-//! Packs the items of an export into frames. Records are encoded once, hashed, and copied into their frame; a frame is cut when it has
-//! reached its size, within a conversation too.
+//! Packs the items of an export into frames. Records are encoded once and copied into their frame; a frame is cut when it has reached its
+//! size, within a conversation too.
 
 use prost::{
     Message as _,
@@ -7,13 +7,14 @@ use prost::{
 };
 
 use super::{
-    convert::{message::encode_message, time::timestamp},
+    convert::{message, time::timestamp},
     export_frame::ExportFrame,
     proto,
 };
 use crate::{
     domain::{
         category::Category,
+        digest::RecordDigest,
         limits::{FRAME_TARGET_BYTES, MAX_FRAME_BYTES},
         position::Position,
         resume_token::{ExportChoices, ExportState},
@@ -48,7 +49,6 @@ pub(super) struct FramePacker {
     state: ExportState,
     frame: Vec<u8>,
     open: Option<OpenConversation>,
-    record: Vec<u8>,
     ready: Vec<ExportFrame>,
 }
 
@@ -61,7 +61,7 @@ struct OpenConversation {
 impl FramePacker {
     /// Goes on from `state`.
     pub(super) fn new(subject: Subject, choices: ExportChoices, state: ExportState) -> Self {
-        Self { subject, choices, state, frame: Vec::new(), open: None, record: Vec::new(), ready: Vec::new() }
+        Self { subject, choices, state, frame: Vec::new(), open: None, ready: Vec::new() }
     }
 
     /// Takes items in; gives out the frames they fill.
@@ -102,20 +102,18 @@ impl FramePacker {
                 let id = record.key.id.clone();
                 let record = proto::Conversation::from(record).encode_to_vec();
                 self.make_room(record.len());
-                self.note(Some(Category::Conversations), field::CONVERSATIONS, &record);
+                self.note(Some(Category::Conversations), field::CONVERSATIONS, &RecordDigest::of(&[&record]), record.len());
                 self.close();
                 self.open = Some(OpenConversation { id, encoded: record });
             }
             Item::Message(parent, message) => {
-                let mut record = std::mem::take(&mut self.record);
-                record.clear();
-                encode_message(&message, &parent.key.id, &mut record);
-                self.nest(&parent, Category::Messages, field::NESTED_MESSAGES, &record);
-                self.record = record;
+                let head = message::head(&message.key, &parent.key.id);
+                self.nest(&parent, Category::Messages, field::NESTED_MESSAGES, &message.digest, &[&head, &message.body]);
             }
             Item::NestedFeedback(parent, record) => {
                 let record = proto::Feedback::from(record).encode_to_vec();
-                self.nest(&parent, Category::Feedback, field::NESTED_FEEDBACK, &record);
+                let digest = RecordDigest::of(&[&record]);
+                self.nest(&parent, Category::Feedback, field::NESTED_FEEDBACK, &digest, &[&record]);
             }
             Item::Feedback(record) => self.append(Category::Feedback, field::FEEDBACK, &proto::Feedback::from(record)),
             Item::Memory(record) => self.append(Category::Memories, field::MEMORIES, &proto::Memory::from(record)),
@@ -144,24 +142,25 @@ impl FramePacker {
     }
 
     /// Counts and hashes a record that goes into the frame as it is now: a frame that is cut before has a token from before.
-    fn note(&mut self, category: Option<Category>, field: u32, record: &[u8]) {
+    fn note(&mut self, category: Option<Category>, field: u32, digest: &RecordDigest, length: usize) {
         if let Some(category) = category {
             self.state.counts.add(category, 1);
         }
-        self.state.digest.record(field as u8, record);
+        self.state.digest.take(field as u8, digest, length);
     }
 
     fn put(&mut self, category: Option<Category>, field: u32, record: &[u8]) {
         self.make_room(record.len());
-        self.note(category, field, record);
+        self.note(category, field, &RecordDigest::of(&[record]), record.len());
         self.close();
-        put_field(&mut self.frame, field, record);
+        put_field(&mut self.frame, field, &[record]);
     }
 
     /// Appends to the conversation that is open, or to a continuation of it in this frame.
-    fn nest(&mut self, parent: &Parent, category: Category, field: u32, record: &[u8]) {
-        self.make_room(record.len());
-        self.note(Some(category), field, record);
+    fn nest(&mut self, parent: &Parent, category: Category, field: u32, digest: &RecordDigest, pieces: &[&[u8]]) {
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        self.make_room(length);
+        self.note(Some(category), field, digest, length);
         if self.open.as_ref().is_none_or(|open| open.id != parent.key.id) {
             self.close();
             let continuation = proto::Conversation {
@@ -172,7 +171,7 @@ impl FramePacker {
             self.open = Some(OpenConversation { id: parent.key.id.clone(), encoded: continuation.encode_to_vec() });
         }
         if let Some(open) = &mut self.open {
-            put_field(&mut open.encoded, field, record);
+            put_field(&mut open.encoded, field, pieces);
         }
     }
 
@@ -197,7 +196,7 @@ impl FramePacker {
 
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
-            put_field(&mut self.frame, field::CONVERSATIONS, &open.encoded);
+            put_field(&mut self.frame, field::CONVERSATIONS, &[&open.encoded]);
         }
     }
 
@@ -209,8 +208,11 @@ impl FramePacker {
     }
 }
 
-fn put_field(buffer: &mut Vec<u8>, field: u32, record: &[u8]) {
+/// Appends a record that lies in several pieces.
+fn put_field(buffer: &mut Vec<u8>, field: u32, pieces: &[&[u8]]) {
     encoding::encode_key(field, WireType::LengthDelimited, buffer);
-    encoding::encode_varint(record.len() as u64, buffer);
-    buffer.extend_from_slice(record);
+    encoding::encode_varint(pieces.iter().map(|piece| piece.len() as u64).sum(), buffer);
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+    }
 }

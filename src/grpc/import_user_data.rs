@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     domain::{
-        limits::MAX_REQUEST_BYTES,
         principal::{Permission, Principal},
         violation::FieldViolation,
     },
@@ -42,7 +41,7 @@ async fn take_all(
 ) -> Result<(), Status> {
     for index in 0_u64.. {
         let path = format!("requests[{index}]");
-        let next = requests.message().await.map_err(|status| status::unreadable(status, &path, MAX_REQUEST_BYTES))?;
+        let next = requests.message().await.map_err(|status| status::unreadable(status, &path))?;
         let Some(mut message) = next else { break };
         let user_token = request::user_token(std::mem::take(&mut message.user_token)).map_err(|violations| {
             let full = |violation: FieldViolation| FieldViolation::new(format!("{path}.{}", violation.field), violation.complaint);

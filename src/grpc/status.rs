@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::proto::ErrorReason;
 use crate::{
-    domain::{principal::NotPermitted, violation::FieldViolation},
+    domain::{limits::MAX_REQUEST_BYTES, principal::NotPermitted, violation::FieldViolation},
     operations,
     telemetry::Call,
 };
@@ -19,6 +19,9 @@ const STORE_RETRY: Duration = Duration::from_secs(2);
 
 /// When to try again, elsewhere or here, what a shutdown prevented.
 const DRAIN_RETRY: Duration = Duration::from_secs(1);
+
+/// A status travels in headers, of which common clients take 8 KiB.
+const MAX_VIOLATIONS: usize = 16;
 
 /// A status whose details hold an `ErrorInfo` with `reason`, and whatever `more` adds.
 fn with_reason(code: Code, reason: ErrorReason, message: impl Into<String>, more: impl FnOnce(&mut ErrorDetails)) -> Status {
@@ -56,9 +59,14 @@ pub fn not_permitted(reason: &NotPermitted) -> Status {
     with_reason(Code::PermissionDenied, ErrorReason::NotPermitted, reason.to_string(), |_| ())
 }
 
-/// The answer to a request with fields that are wrong.
-pub fn invalid(violations: Vec<FieldViolation>) -> Status {
-    let message = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+/// The answer to a request with fields that are wrong. Of very many it names the first [`MAX_VIOLATIONS`].
+pub fn invalid(mut violations: Vec<FieldViolation>) -> Status {
+    let unnamed = violations.len().saturating_sub(MAX_VIOLATIONS);
+    violations.truncate(MAX_VIOLATIONS);
+    let mut message = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if unnamed > 0 {
+        message.push_str(&format!("; and {unnamed} more"));
+    }
     with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, message, |details| {
         for violation in violations {
             details.add_bad_request_violation(violation.field, violation.complaint.to_string());
@@ -67,12 +75,32 @@ pub fn invalid(violations: Vec<FieldViolation>) -> Status {
 }
 
 /// The answer to a stream of requests that cannot be read on: what the transport says of it, or that a request was too large.
-pub fn unreadable(status: Status, request: &str, limit: usize) -> Status {
-    if status.code() != Code::OutOfRange {
-        return status;
-    }
-    let message = format!("{request} is larger than {limit} bytes; send its records in several requests");
+pub fn unreadable(status: Status, request: &str) -> Status {
+    if status.code() == Code::OutOfRange { too_large(request) } else { status }
+}
+
+fn too_large(request: &str) -> Status {
+    let message = format!("{request} is larger than {MAX_REQUEST_BYTES} bytes; send less in one request");
     with_reason(Code::ResourceExhausted, ErrorReason::LimitExceeded, message, |_| ())
+}
+
+/// Gives the answers of the transport to requests that no handler saw the form that all other errors have.
+pub fn with_reasons<B>(mut response: http::Response<B>) -> http::Response<B> {
+    let status = match Status::from_header_map(response.headers()) {
+        Some(status) if status.details().is_empty() => match status.code() {
+            Code::OutOfRange => too_large("the request"),
+            // What is unforeseen here has details: this is what tonic says of bytes that are no message.
+            Code::Internal => {
+                let message = "the request is not a message of this contract; generate the client from its proto files";
+                with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, message, |_| ())
+            }
+            _ => return response,
+        },
+        _ => return response,
+    };
+    // Every header of a status that is made here is valid.
+    let _ = status.add_header(response.headers_mut());
+    response
 }
 
 /// The answer to an operation that failed.

@@ -14,11 +14,17 @@ use sea_orm::{
     sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous},
 };
 
-use super::{Error, Repository};
+use super::{
+    Error, Repository,
+    sqlite_log::{self, SqliteLog},
+};
 use crate::domain::timestamp::Clock;
 
 /// How long a statement waits for another process that writes to the same SQLite file.
 const SQLITE_BUSY: Duration = Duration::from_secs(10);
+
+/// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
+const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 
 /// How long a call waits for a connection before it is told that the database is away.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -125,14 +131,17 @@ impl Repository {
     /// # Errors
     /// When the database cannot be reached or the file not be made.
     pub async fn open(url: &StorageUrl, max_connections: u32, clock: Clock) -> Result<Self, Error> {
-        let (write, read) = match url.engine {
-            Engine::Sqlite => open_sqlite(url, max_connections).await?,
+        let engine = url.engine;
+        Ok(match engine {
+            Engine::Sqlite => {
+                let SqliteConnections { write, read, log } = open_sqlite(url, max_connections).await?;
+                Self { engine, write, read, log: Some(log), clock }
+            }
             Engine::Postgres => {
                 let pool = open_postgres(url, max_connections).await?;
-                (pool.clone(), pool)
+                Self { engine, write: pool.clone(), read: pool, log: None, clock }
             }
-        };
-        Ok(Self { engine: url.engine, write, read, clock })
+        })
     }
 
     /// How the schema stands.
@@ -192,7 +201,7 @@ impl Repository {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.write.execute_unprepared("SELECT 1").await?;
+        self.read.execute_unprepared("SELECT 1").await?;
         Ok(())
     }
 
@@ -202,7 +211,11 @@ impl Repository {
     /// When the database refuses.
     pub async fn close(self) -> Result<(), Error> {
         self.read.close().await?;
-        Ok(self.write.close().await?)
+        self.write.close().await?;
+        if let Some(log) = self.log {
+            log.close().await?;
+        }
+        Ok(())
     }
 
     pub(super) fn read(&self) -> &DatabaseConnection {
@@ -212,29 +225,26 @@ impl Repository {
     pub(super) fn write(&self) -> &DatabaseConnection {
         &self.write
     }
-
-    /// After an erasure: moves what SQLite's log still holds of the erased rows into the file, and empties the log. A reader can keep it
-    /// from doing so; the next erasure or the close of the database then does it.
-    pub(super) async fn truncate_log(&self) {
-        if self.engine == Engine::Sqlite
-            && let Err(error) = self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
-        {
-            tracing::warn!(%error, "the write-ahead log could not be truncated after an erasure");
-        }
-    }
 }
 
-/// One connection that writes, several that read: SQLite lets no more than one write at a time.
-async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+/// The connections to an SQLite file: one that writes, for SQLite lets no more than one write at a time; several that read; and one that
+/// empties the log.
+struct SqliteConnections {
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    log: SqliteLog,
+}
+
+async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<SqliteConnections, Error> {
     let file = url.file().ok_or_else(|| Error::Unavailable("the database URL names no file".to_owned()))?;
     make_private_file(&file).map_err(|error| Error::Unavailable(format!("{} cannot be made: {error}", file.display())))?;
-    let options = |connections: u32, read_only: bool| {
+    let options = |connections: u32, wait: Duration, busy: Duration, query_only: bool| {
         let mut options = ConnectOptions::new("sqlite::memory:");
         let file = file.clone();
         options
             .max_connections(connections)
             .min_connections(1)
-            .acquire_timeout(ACQUIRE.max(SQLITE_BUSY))
+            .acquire_timeout(wait)
             .test_before_acquire(false)
             .sqlx_logging(false)
             .record_stmt_in_spans(false)
@@ -248,16 +258,17 @@ async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<(Database
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
-                    .busy_timeout(SQLITE_BUSY)
+                    .busy_timeout(busy)
                     .row_buffer_size(1024)
                     .pragma("secure_delete", "ON");
-                if read_only { options.pragma("query_only", "ON") } else { options }
+                if query_only { options.pragma("query_only", "ON") } else { options }
             });
         options
     };
-    let write = Database::connect(options(1, false)).await?;
-    let read = Database::connect(options(max_connections.max(1), true)).await?;
-    Ok((write, read))
+    let write = Database::connect(options(1, SQLITE_WRITE_QUEUE, SQLITE_BUSY, false)).await?;
+    let read = Database::connect(options(max_connections.max(1), ACQUIRE, SQLITE_BUSY, true)).await?;
+    let log = SqliteLog::new(Database::connect(options(1, ACQUIRE, sqlite_log::BUSY, false)).await?);
+    Ok(SqliteConnections { write, read, log })
 }
 
 /// Makes the file, and its folder, for nobody but the user the service runs as: SQLite gives its log the same mode.

@@ -47,7 +47,7 @@ impl Repository {
             Ok(Some(MessagesDeleted { messages, conversations, compaction_cache }))
         })?;
         if report.is_some() {
-            self.truncate_log().await;
+            self.empty_log().await;
         }
         Ok(report.unwrap_or_default())
     }

@@ -91,7 +91,8 @@ impl Import<'_> {
             };
             if let Some(complaint) = complaint {
                 let field = format!("{}.conversations[{}].id", self.path, element.index);
-                self.report.reject(FieldViolation::new(field, complaint), part.records());
+                // An empty continuation holds no record, and is still not taken.
+                self.report.reject(FieldViolation::new(field, complaint), Ord::max(part.records(), 1));
                 continue;
             }
             if let Some(header) = &part.header {

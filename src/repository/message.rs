@@ -11,6 +11,7 @@ use super::{
     page::{Page, columns, key_values, read_page},
 };
 use crate::domain::{
+    digest::RecordDigest,
     record::{Message, RecordKey},
     timestamp::Timestamp,
 };
@@ -36,7 +37,8 @@ impl Repository {
             let conversation = RecordKey { created_at: Timestamp(row.conversation_created_at), id: row.conversation_id };
             let key = RecordKey { created_at: Timestamp(row.created_at), id: row.id };
             let size = row.body.len() + 128;
-            Ok(((conversation, Message { key, body: row.body.into() }), size))
+            let digest = row.digest.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
+            Ok(((conversation, Message { key, body: row.body.into(), digest: RecordDigest::from_bytes(digest) }), size))
         })
         .await
     }
@@ -73,5 +75,6 @@ pub(super) fn row(held: &Held, conversation: &RecordKey, message: &Message) -> M
         created_at: message.key.created_at.0,
         id: message.key.id.clone(),
         body: message.body.to_vec(),
+        digest: message.digest.as_bytes().to_vec(),
     }
 }

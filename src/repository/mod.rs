@@ -16,6 +16,7 @@ mod message;
 mod page;
 mod scoped_delete;
 mod session;
+mod sqlite_log;
 mod subject;
 mod transaction;
 mod upload;
@@ -29,6 +30,7 @@ pub use page::Page;
 pub use subject::Held;
 
 use sea_orm::DatabaseConnection;
+use sqlite_log::SqliteLog;
 
 use crate::domain::timestamp::Clock;
 
@@ -38,5 +40,7 @@ pub struct Repository {
     engine: Engine,
     write: DatabaseConnection,
     read: DatabaseConnection,
+    /// On SQLite, what empties the log after erasures.
+    log: Option<SqliteLog>,
     clock: Clock,
 }

@@ -47,7 +47,7 @@ impl Repository {
             Ok(Some(report))
         })?;
         if report.is_some() {
-            self.truncate_log().await;
+            self.empty_log().await;
         }
         Ok(report.unwrap_or_default())
     }

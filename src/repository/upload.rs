@@ -44,7 +44,7 @@ impl Repository {
     pub async fn live_upload(&self, held: &Held, id: &str) -> Result<Option<Upload>, Error> {
         let select =
             Entity::find().filter(Column::SubjectId.eq(held.subject_id)).filter(Column::Id.eq(id)).filter(Column::DeletedAt.is_null());
-        Ok(select.one(self.write()).await?.map(record))
+        Ok(select.one(self.read()).await?.map(record))
     }
 }
 

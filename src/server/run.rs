@@ -9,7 +9,7 @@ use tonic::{
     service::InterceptorLayer,
     transport::server::{Server as Transport, TcpIncoming},
 };
-use tower::Layer;
+use tower::{Layer, util::MapResponseLayer};
 
 use super::{Error, Server, health, key_refresh};
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
             self,
             server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
         },
+        status,
     },
     operations::Stores,
     telemetry::CallLogLayer,
@@ -43,6 +44,8 @@ impl Server {
         let drain_timeout = self.config.drain_timeout;
 
         let (reporter, health_service) = tonic_health::server::health_reporter();
+        // The database has just answered; a probe that is early shall not hear that it asks for something unknown.
+        health::report(&reporter, tonic_health::ServingStatus::Serving).await;
         let watch = tokio::spawn(health::watch(reporter.clone(), self.repository.clone(), stopping.clone()));
         let refresh = tokio::spawn(key_refresh::keep_fresh(self.keys.clone(), self.repository.clone(), stopping.clone()));
 
@@ -58,6 +61,7 @@ impl Server {
         let config = &self.config;
         let serve = Transport::builder()
             .layer(CallLogLayer)
+            .layer(MapResponseLayer::new(status::with_reasons))
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_max_pending_accept_reset_streams(Some(config.max_error_resets as usize))
             .http2_max_local_error_reset_streams(Some(config.max_error_resets as usize))

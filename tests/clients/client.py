@@ -165,7 +165,7 @@ def digest(whole):
     sha256, size = hashlib.sha256(), 0
     for field, item in items:
         form = item.SerializeToString(deterministic=True)
-        sha256.update(bytes([field]) + len(form).to_bytes(8, "big") + form)
+        sha256.update(bytes([field]) + hashlib.sha256(form).digest())
         size += len(form)
     return sha256.hexdigest(), size
 

@@ -1,7 +1,5 @@
 //! The command line as its users meet it: the real program, its exit codes, and what it prints where.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::{
     path::Path,
     process::{Command, Output},
@@ -33,7 +31,7 @@ fn a_key_is_shown_once_listed_without_its_secret_and_revoked() {
     assert!(text(&created.stderr).contains(id) && !text(&created.stderr).contains(secret));
     done(&run("keys create --application OTHER --permissions admin"));
 
-    let list = run("keys list --application DEMO --format json");
+    let list = run("keys list --application DEMO --list-format json");
     let keys: serde_json::Value = serde_json::from_str(done(&list)).unwrap();
     assert_eq!(keys.as_array().unwrap().len(), 1);
     assert_eq!(keys[0]["id"], id);
@@ -101,7 +99,7 @@ fn no_help_shows_a_value_of_the_environment_or_the_file() {
 #[test]
 fn a_bad_value_of_the_environment_is_traced_to_it() {
     let folder = tempfile::tempdir().unwrap();
-    let output = userdata(folder.path(), &[("USERDATA_FORMAT", "yaml")], "keys list");
+    let output = userdata(folder.path(), &[("USERDATA_LIST_FORMAT", "yaml")], "keys list");
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("USERDATA_FORMAT"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("USERDATA_LIST_FORMAT"), "{}", text(&output.stderr));
 }

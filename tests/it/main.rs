@@ -3,12 +3,28 @@
 #![expect(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod airline;
+mod bad_input;
 mod catalogue;
+mod client_commands;
 mod command_line;
+mod credentials;
+mod delete_messages;
+mod exported;
+mod isolation;
+mod lifecycle;
+mod logs;
 mod migrations;
 mod model;
+mod population;
+mod program;
+mod public_tools;
 mod random_calls;
 mod records;
+mod resume;
+mod round_trip;
+mod rpc;
+mod scoped_delete;
 mod sqlite_file;
 mod structure;
+mod vault;
 mod world;

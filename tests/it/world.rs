@@ -1,6 +1,6 @@
 //! A world of its own for each test: a database, an object store, a server, and keys of two applications.
 
-use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, env, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, FromQueryResult, JsonValue, Statement};
 use tempfile::TempDir;
@@ -71,6 +71,8 @@ pub(crate) struct World {
     pub(crate) database: DatabaseConnection,
     /// Its configuration, to start another server on the same stores.
     pub(crate) config: ServerConfig,
+    /// The database's URL, with its password.
+    pub(crate) database_url: String,
     repository: Repository,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
@@ -134,6 +136,7 @@ impl World {
             address: "127.0.0.1:0".parse().unwrap(),
             database,
             config,
+            database_url: url,
             repository,
             stop: CancellationToken::new(),
             running: None,
@@ -240,6 +243,35 @@ impl World {
         tables
     }
 
+    /// Every row of every personal table about one subject, by table, sorted.
+    pub(crate) async fn rows_of(&self, subject_id: i64) -> BTreeMap<&'static str, Vec<String>> {
+        let mut tables = BTreeMap::new();
+        for table in personal_tables().map(|table| table.name) {
+            let rows = self.query(&format!("SELECT * FROM {table} WHERE subject_id = {subject_id}")).await;
+            let mut rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
+            rows.sort();
+            tables.insert(table, rows);
+        }
+        tables
+    }
+
+    /// Every file of the object store, by path.
+    pub(crate) fn all_objects(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut folders = vec![self.objects()];
+        let mut files = BTreeMap::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.insert(path.clone(), fs::read(path).unwrap());
+                }
+            }
+        }
+        files
+    }
+
     /// The number of a subject.
     pub(crate) async fn subject_id(&self, application: &str, user_token: &str) -> i64 {
         let sql = format!("SELECT id FROM subjects WHERE application_id = '{application}' AND user_token = '{user_token}'");
@@ -287,7 +319,7 @@ impl Client {
 }
 
 /// Waits, with patience, until `holds` does.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let patience = tokio::time::Instant::now() + Duration::from_secs(20);
     while !holds().await {
         assert!(tokio::time::Instant::now() < patience, "in vain waited for: {what}");
@@ -310,7 +342,7 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 /// A database of one's own in the cluster of `scripts/test`: its URL, that of the cluster, and its name.
-async fn make_postgres_database() -> (String, String, String) {
+pub(crate) async fn make_postgres_database() -> (String, String, String) {
     let admin = env::var("USERDATA_TEST_POSTGRES_URL")
         .expect("these tests need PostgreSQL: run scripts/test, which starts one and sets USERDATA_TEST_POSTGRES_URL");
     let name = format!("test_{}", hex::encode(random::<8>()));

@@ -7,7 +7,11 @@ use tonic_types::StatusExt;
 
 use super::{ClientError, Credential};
 use crate::{
-    domain::{category::Category, counts::RecordCounts, digest::RecordDigest},
+    domain::{
+        category::Category,
+        counts::RecordCounts,
+        digest::{ExportDigest, RecordDigest},
+    },
     grpc::{
         document::{Item, items},
         proto::{ExportSummary, ExportUserDataRequest, ExportUserDataResponse, user_data_service_client::UserDataServiceClient},
@@ -26,13 +30,13 @@ pub struct Export {
     stream: Option<Streaming<ExportUserDataResponse>>,
     resumes: u32,
     counts: RecordCounts,
-    digest: RecordDigest,
+    digest: ExportDigest,
     summary: Option<ExportSummary>,
 }
 
 impl Export {
     pub(super) fn new(client: UserDataServiceClient<InterceptedService<Channel, Credential>>, request: ExportUserDataRequest) -> Self {
-        Self { client, request, stream: None, resumes: 0, counts: RecordCounts::default(), digest: RecordDigest::default(), summary: None }
+        Self { client, request, stream: None, resumes: 0, counts: RecordCounts::default(), digest: ExportDigest::default(), summary: None }
     }
 
     /// The items of the next response; `None` after the last one. By then the summary has arrived and agrees with all that came.
@@ -81,7 +85,8 @@ impl Export {
             if let Some(category) = item.category() {
                 self.counts.add(category, 1);
             }
-            self.digest.record(item.field_number(), &item.encode());
+            let encoded = item.encode();
+            self.digest.take(item.field_number(), &RecordDigest::of(&[&encoded]), encoded.len());
         }
         if let Some(summary) = summary {
             self.check(&summary)?;

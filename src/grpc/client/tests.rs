@@ -15,7 +15,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::*;
 use crate::{
-    domain::digest::RecordDigest,
+    domain::digest::{ExportDigest, RecordDigest},
     grpc::{
         document::{Item, items},
         export_frame::ExportFrame,
@@ -85,9 +85,10 @@ fn memory(id: &str) -> ExportUserDataResponse {
 
 /// The last response of an export that held these.
 fn last(all: &[ExportUserDataResponse]) -> ExportUserDataResponse {
-    let mut digest = RecordDigest::default();
+    let mut digest = ExportDigest::default();
     for item in all.iter().cloned().flat_map(items) {
-        digest.record(item.field_number(), &item.encode());
+        let encoded = item.encode();
+        digest.take(item.field_number(), &RecordDigest::of(&[&encoded]), encoded.len());
     }
     let counts = RecordCounts { memories: i32::try_from(all.len()).unwrap(), ..RecordCounts::default() };
     let bytes = i64::try_from(digest.bytes()).unwrap();

@@ -74,22 +74,26 @@ fn conversations(path: &str, elements: Vec<proto::Conversation>, rejected: &mut 
         let mut complaints = Complaints::default();
         complaints.name("id", id.clone());
         let forgotten_at = complaints.optional_time("forgotten_at", element.forgotten_at);
-        let (id_is_good, header) = match complaints.or(()) {
+        let (id_is_good, is_rejected, header) = match complaints.or(()) {
             Err(violations) => {
                 rejected.add(&path, violations);
-                (false, None)
+                (false, true, None)
             }
-            Ok(()) if is_continuation(&element) => (true, None),
+            Ok(()) if is_continuation(&element) => (true, false, None),
             Ok(()) => match conversation(element) {
-                Ok(header) => (true, Some(header)),
+                Ok(header) => (true, false, Some(header)),
                 Err(violations) => {
                     rejected.add(&path, violations);
-                    (true, None)
+                    (true, true, None)
                 }
             },
         };
         let messages = rejected.sift(&format!("{path}.messages"), messages, |record| message(record, &id));
         let nested_feedback = rejected.sift(&format!("{path}.feedback"), nested_feedback, feedback);
+        if is_rejected && messages.is_empty() && nested_feedback.is_empty() {
+            // Nothing of it is left to import, as a continuation or otherwise.
+            continue;
+        }
         if id_is_good {
             let record = ConversationElement { id, header, forgotten_at, messages, feedback: nested_feedback };
             accepted.push(At { index, record });

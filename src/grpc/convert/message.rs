@@ -1,12 +1,16 @@
 //! Messages. What is stored of one is the encoding of the contract's `Message` without ids and creation time; encoded in field order behind
 //! those three, it is the encoding of the whole.
 
-use prost::{Message as _, bytes::BufMut, encoding};
+use prost::{
+    Message as _,
+    encoding::{self, WireType},
+};
 use serde::de::IgnoredAny;
 
 use super::Complaints;
 use crate::{
     domain::{
+        digest::RecordDigest,
         limits::{MAX_JSON_DEPTH, MAX_RECORD_BYTES},
         record::{Message, RecordKey},
         violation::{Complaint, FieldViolation},
@@ -24,7 +28,7 @@ pub(crate) fn message(message: proto::Message, conversation_id: &str) -> Result<
     if size > MAX_RECORD_BYTES {
         let field = largest_part(&message).map_or_else(|| "parts".to_owned(), |index| format!("parts[{index}]"));
         complaints.add(field, Complaint::TooLong { bytes: size, limit: MAX_RECORD_BYTES });
-        return complaints.or(Message { key: RecordKey::default(), body: Vec::new().into() });
+        return Err(complaints.0);
     }
     let id = complaints.name("id", message.id.clone());
     if message.conversation_id != conversation_id {
@@ -44,17 +48,22 @@ pub(crate) fn message(message: proto::Message, conversation_id: &str) -> Result<
         check_part(&mut complaints, index, part.part.as_ref());
     }
     let rest = proto::Message { id: String::new(), conversation_id: String::new(), created_at: None, ..message };
-    complaints.or(Message { key: RecordKey { created_at, id }, body: rest.encode_to_vec().into() })
+    let body = rest.encode_to_vec();
+    let key = RecordKey { created_at, id };
+    let digest = RecordDigest::of(&[&head(&key, conversation_id), &body]);
+    complaints.or(Message { key, body: body.into(), digest })
 }
 
-/// Appends the encoding of a whole message.
-pub(crate) fn encode_message(message: &Message, conversation_id: &str, buffer: &mut Vec<u8>) {
-    encoding::string::encode(1, &message.key.id, buffer);
-    if !conversation_id.is_empty() {
-        encoding::string::encode(2, &conversation_id.to_owned(), buffer);
+/// The encoding of the fields of a message that come before its body.
+pub(crate) fn head(key: &RecordKey, conversation_id: &str) -> Vec<u8> {
+    let mut head = Vec::with_capacity(24 + key.id.len() + conversation_id.len());
+    for (field, text) in [(1, key.id.as_str()), (2, conversation_id)] {
+        encoding::encode_key(field, WireType::LengthDelimited, &mut head);
+        encoding::encode_varint(text.len() as u64, &mut head);
+        head.extend_from_slice(text.as_bytes());
     }
-    encoding::message::encode(3, &super::time::timestamp(message.key.created_at), buffer);
-    buffer.put_slice(&message.body);
+    encoding::message::encode(3, &super::time::timestamp(key.created_at), &mut head);
+    head
 }
 
 fn largest_part(message: &proto::Message) -> Option<usize> {

@@ -15,11 +15,13 @@ const OVERHEAD_BYTES: usize = 16;
 pub struct Requests<I: Iterator<Item = Item>> {
     user_token: String,
     items: Peekable<I>,
+    /// What continues the conversation last begun: a forgotten one's continuations bear its mark.
+    continuation: Conversation,
 }
 
 impl<I: Iterator<Item = Item>> Requests<I> {
     pub(super) fn new(user_token: String, items: I) -> Self {
-        Self { user_token, items: items.peekable() }
+        Self { user_token, items: items.peekable(), continuation: Conversation::default() }
     }
 }
 
@@ -30,44 +32,53 @@ impl<I: Iterator<Item = Item>> Iterator for Requests<I> {
         let first = self.items.next()?;
         let mut bytes = first.encoded_len() + OVERHEAD_BYTES;
         let mut request = ImportUserDataRequest { user_token: self.user_token.clone(), ..ImportUserDataRequest::default() };
-        put(&mut request, first);
+        self.put(&mut request, first);
         while let Some(item) = self.items.next_if(|item| bytes + item.encoded_len() + OVERHEAD_BYTES <= FRAME_TARGET_BYTES) {
             bytes += item.encoded_len() + OVERHEAD_BYTES;
-            put(&mut request, item);
+            self.put(&mut request, item);
         }
         Some(request)
     }
 }
 
-fn put(request: &mut ImportUserDataRequest, item: Item) {
-    match item {
-        Item::Conversation(conversation) => request.conversations.push(conversation),
-        Item::Message { conversation_id, message } => {
-            if let Some(conversation) = conversation(request, conversation_id) {
-                conversation.messages.push(message);
+impl<I: Iterator<Item = Item>> Requests<I> {
+    fn put(&mut self, request: &mut ImportUserDataRequest, item: Item) {
+        match item {
+            Item::Conversation(conversation) => {
+                let Conversation { id, forgotten_at, .. } = &conversation;
+                self.continuation = Conversation { id: id.clone(), forgotten_at: *forgotten_at, ..Conversation::default() };
+                request.conversations.push(conversation);
             }
-        }
-        Item::ConversationFeedback { conversation_id, feedback } => {
-            if let Some(conversation) = conversation(request, conversation_id) {
-                conversation.feedback.push(feedback);
+            Item::Message { conversation_id, message } => {
+                if let Some(conversation) = self.conversation(request, conversation_id) {
+                    conversation.messages.push(message);
+                }
             }
+            Item::ConversationFeedback { conversation_id, feedback } => {
+                if let Some(conversation) = self.conversation(request, conversation_id) {
+                    conversation.feedback.push(feedback);
+                }
+            }
+            Item::Feedback(feedback) => request.feedback.push(feedback),
+            Item::Memory(memory) => request.memories.push(memory),
+            Item::Upload(upload) => request.uploads.push(upload),
+            Item::UploadContent(piece) => request.upload_contents.push(piece),
+            Item::Assistant(assistant) => request.assistants.push(assistant),
+            Item::Session(session) => request.sessions.push(session),
+            Item::CompactionCache(entry) => request.compaction_cache.push(entry),
         }
-        Item::Feedback(feedback) => request.feedback.push(feedback),
-        Item::Memory(memory) => request.memories.push(memory),
-        Item::Upload(upload) => request.uploads.push(upload),
-        Item::UploadContent(piece) => request.upload_contents.push(piece),
-        Item::Assistant(assistant) => request.assistants.push(assistant),
-        Item::Session(session) => request.sessions.push(session),
-        Item::CompactionCache(entry) => request.compaction_cache.push(entry),
     }
-}
 
-/// The last conversation of the request, if it is this one, or a continuation of it. There always is one.
-fn conversation(request: &mut ImportUserDataRequest, id: String) -> Option<&mut Conversation> {
-    if request.conversations.last().is_none_or(|last| last.id != id) {
-        request.conversations.push(Conversation { id, ..Conversation::default() });
+    /// The last conversation of the request, if it is this one, or a continuation of it. There always is one.
+    fn conversation<'a>(&mut self, request: &'a mut ImportUserDataRequest, id: String) -> Option<&'a mut Conversation> {
+        if request.conversations.last().is_none_or(|last| last.id != id) {
+            if self.continuation.id != id {
+                self.continuation = Conversation { id, ..Conversation::default() };
+            }
+            request.conversations.push(self.continuation.clone());
+        }
+        request.conversations.last_mut()
     }
-    request.conversations.last_mut()
 }
 
 /// Where in its document a request begins.

@@ -1,0 +1,202 @@
+//! The client commands against a running server, as people and scripts meet them.
+
+use std::{
+    io::Write,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    on_both_engines,
+    program::Program,
+    world::{ACME, World, eventually},
+};
+
+on_both_engines!(what_is_generated_is_imported_and_exported_again, erasing_asks_first_and_tells_what_it_did);
+
+/// The program with a world's server and key in its environment.
+struct Commands {
+    environment: Vec<(&'static str, String)>,
+    folder: std::path::PathBuf,
+}
+
+impl Commands {
+    fn of(world: &World) -> Self {
+        let environment = vec![
+            ("USERDATA_SERVER", format!("http://{}", world.address)),
+            ("USERDATA_APPLICATION", ACME.to_owned()),
+            ("USERDATA_API_KEY", world.key(ACME).to_owned()),
+        ];
+        Self { environment, folder: world.folder() }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, b"")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_userdata"));
+        command.current_dir(&self.folder).args(arguments).env_clear().envs(self.environment.iter().cloned());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // A program that does not read its input closes it.
+        let feeding = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap();
+        feeding.join().unwrap();
+        output
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+/// A document as an export gives it: its records by creation time, then id.
+pub(crate) fn in_the_fixed_order(mut document: Value) -> Value {
+    for records in document.as_object_mut().unwrap().values_mut().filter_map(Value::as_array_mut) {
+        let id = |record: &Value| record.get("id").or(record.get("objectID")).map(Value::to_string);
+        // Times are numbers in memories and texts elsewhere.
+        let time = |record: &Value| (record["createdAt"].as_f64().unwrap_or_default(), record["createdAt"].as_str().map(str::to_owned));
+        records.sort_by(|one, other| time(one).partial_cmp(&time(other)).unwrap().then_with(|| id(one).cmp(&id(other))));
+    }
+    document
+}
+
+async fn what_is_generated_is_imported_and_exported_again(world: World) {
+    let commands = Commands::of(&world);
+    let generated = commands.done(&["generate", "--users", "6", "--seed", "7", "--messages", "15"]);
+    assert_eq!(generated, commands.done(&["generate", "--users", "6", "--seed", "7", "--messages", "15"]));
+    assert_ne!(generated, commands.done(&["generate", "--users", "6", "--seed", "8", "--messages", "15"]));
+    commands.done(&["generate", "--users", "6", "--seed", "7", "--messages", "15", "--output", "users.jsonl"]);
+    assert_eq!(std::fs::read_to_string(world.folder().join("users.jsonl")).unwrap(), generated);
+
+    let from_file = commands.run(&["import", "users.jsonl"]);
+    let rows = (world.all_rows().await, world.all_objects());
+    let from_pipe = commands.run_with(&["import", "-"], generated.as_bytes());
+    for imported in [from_file, from_pipe] {
+        assert!(imported.status.success(), "{}", text(&imported.stderr));
+        assert!(text(&imported.stdout).contains("users: 6\n") && text(&imported.stdout).contains("messages: 90\n"));
+        assert!(text(&imported.stdout).ends_with("rejected: 0\n"));
+        assert!(imported.stderr.is_empty(), "a bar in a pipe: {}", text(&imported.stderr));
+    }
+    assert!((world.all_rows().await, world.all_objects()) == rows, "the second import changed something");
+
+    for line in generated.lines() {
+        let expected = in_the_fixed_order(json(line));
+        let user = expected["userToken"].as_str().unwrap();
+        let exported = commands.run(&["export", user, "--with-content"]);
+        assert!(exported.status.success(), "{}", text(&exported.stderr));
+        assert!(json(text(&exported.stdout)) == expected, "another document came out than went in");
+        let said = text(&exported.stderr);
+        assert!(said.lines().count() == 2 && said.contains("15 messages") && said.contains("sha256") && !said.contains(user), "{said}");
+        assert!(json(&commands.done(&["export", user, "--with-content", "--pretty"])) == expected);
+
+        let lines = commands.done(&["export", user, "--format", "jsonl"]);
+        assert_eq!(lines.lines().filter(|line| json(line)["message"].is_object()).count(), 15);
+        assert_eq!(lines.lines().count() as i64, said.split([' ', ',']).filter_map(|word| word.parse::<i64>().ok()).take(8).sum::<i64>());
+        let messages = json(&commands.done(&["export", user, "--category", "memories"]));
+        assert_eq!((&messages["memories"], messages["conversations"].as_array().unwrap().len()), (&expected["memories"], 0));
+    }
+    commands.done(&["export", "nobody", "--output", "nobody.json"]);
+    let nobody = json(&std::fs::read_to_string(world.folder().join("nobody.json")).unwrap());
+    assert_eq!(nobody, serde_json::json!({"userToken": "nobody", "conversations": [], "memories": []}));
+
+    // What is wrong with a file is told by line and member; the rest is imported.
+    let mut damaged = json(generated.lines().next().unwrap());
+    damaged["userToken"] = "damaged".into();
+    damaged["conversations"][0]["messages"][0]["role"] = "hunter2".into();
+    let lines = format!("{}\n\nnot json hunter2\n{damaged}\n", generated.lines().next().unwrap());
+    let output = commands.run_with(&["import", "-"], lines.as_bytes());
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("line 3: ") && said.contains("line 4: ") && said.contains("conversations[0].messages[0].role"), "{said}");
+    assert!(!said.contains("hunter2") && text(&output.stdout).contains("users: 1\n"), "{said}");
+}
+
+async fn erasing_asks_first_and_tells_what_it_did(world: World) {
+    let commands = Commands::of(&world);
+    let generated = commands.done(&["generate", "--users", "1", "--messages", "15"]);
+    let user = json(&generated)["userToken"].as_str().unwrap().to_owned();
+    assert!(commands.run_with(&["import", "-"], generated.as_bytes()).status.success());
+    let before = world.all_rows().await;
+
+    let wrong_key = format!("{}{}", &world.key(ACME)[..21], "0".repeat(64));
+    let failing: [(&[&str], i32, &str); 10] = [
+        (&["delete-messages", &user], 1, "--yes"),
+        (&["scoped-delete", &user, "--dialogues"], 1, "--yes"),
+        (&["scoped-delete", &user, "--yes"], 1, "--dialogues"),
+        (&["scoped-delete", &user, "--everything", "--yes"], 2, "--everything"),
+        (&["delete-messages", &user, "--yes", "--api-key", &wrong_key], 1, "credential"),
+        (&["delete-messages", &user, "--yes", "--api-key", "udk\n"], 1, "credential"),
+        (&["delete-messages", &user, "--yes", "--server", "http://127.0.0.1:1"], 1, "http://127.0.0.1:1"),
+        (&["delete-messages", &user, "--yes", "--server", "nowhere"], 1, "http://host:port"),
+        (&["delete-messages", "", "--yes"], 1, "user_token"),
+        (&["import", "nowhere.jsonl"], 1, "nowhere.jsonl"),
+    ];
+    for (arguments, code, says) in failing {
+        // A `y` in a pipe is no answer of a person.
+        let output = commands.run_with(arguments, b"y\n");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.starts_with("error: ") && said.contains(says), "{arguments:?}: {said}");
+        assert!(code == 2 || said.lines().count() == 1, "{arguments:?}: {said}");
+        assert!(!said.contains(&user) && !said.contains(&wrong_key[21..]) && output.stdout.is_empty(), "{arguments:?}: {said}");
+    }
+    assert!(world.all_rows().await == before, "a command that failed changed something");
+
+    let told = commands.done(&["delete-messages", &user, "--yes"]);
+    assert!(told.starts_with("messages_deleted: 15\n"), "{told}");
+    let told = commands.done(&["scoped-delete", &user, "--memory", "--sessions", "--yes"]);
+    assert!(told.contains("dialogues_forgotten: 0\n") && !told.contains("memory_deleted: 0\n"), "{told}");
+    let told = commands.done(&["scoped-delete", &user, "--all", "--yes"]);
+    assert!(told.contains("memory_deleted: 0\n") && !told.contains("dialogues_forgotten: 0\n"), "{told}");
+    assert!(commands.done(&["delete-messages", &user, "--yes"]).starts_with("messages_deleted: 0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_prints_calls_that_work_and_ends_with_ctrl_c() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Program::start(folder.path(), &["demo", "--listen", "127.0.0.1:0"]);
+    eventually("the demo explains itself", async || demo.stdout().contains("Ctrl-C")).await;
+    let said = demo.stdout();
+    // The calls to paste, with the program for `cargo run`.
+    let export = said.lines().find(|line| line.trim().starts_with("export USERDATA_SERVER")).unwrap();
+    let program = env!("CARGO_BIN_EXE_userdata");
+    let commands: Vec<String> = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("cargo run --release -- "))
+        .map(|arguments| format!("{export}\n'{program}' {arguments}"))
+        .collect();
+    assert_eq!(commands.len(), 3);
+    for command in &commands {
+        let output = Command::new("sh").current_dir(folder.path()).args(["-c", command]).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+        assert!(output.stdout.len() > 60, "{command}: {}", text(&output.stdout));
+    }
+    for tool in ["grpcurl -plaintext", "buf curl"] {
+        assert!(said.contains(tool), "{said}");
+    }
+    demo.signal("INT");
+    let (code, took) = demo.ended().await;
+    assert_eq!(code, Some(0), "{}", demo.stderr());
+    assert!(took.as_secs() < 5, "{took:?}");
+
+    // A second demo in the same folder goes on with what is there, with a new key.
+    let mut again = Program::start(folder.path(), &["demo", "--listen", "127.0.0.1:0"]);
+    eventually("the demo explains itself", async || again.stdout().contains("Ctrl-C")).await;
+    assert!(!again.stdout().contains(said.split("USERDATA_API_KEY=").nth(1).unwrap().split_whitespace().next().unwrap()));
+    again.signal("TERM");
+    assert_eq!(again.ended().await.0, Some(0));
+}

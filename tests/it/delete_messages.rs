@@ -1,0 +1,67 @@
+//! DeleteUserMessages: exactly the rows it names, and no other.
+
+use serde_json::Value;
+use userdata::grpc::proto::{DeleteUserMessagesRequest, DeleteUserMessagesResponse};
+
+use crate::{
+    exported::{Exported, with_content},
+    on_both_engines,
+    population::{Tables, settle, sorted, tables},
+    world::{ACME, Client, OTHER, World},
+};
+
+on_both_engines!(all_messages_of_one_user_go_and_nothing_else, deleting_the_messages_of_a_user_never_seen_gives_zeros_and_leaves_no_trace,);
+
+async fn delete(client: &mut Client, user_token: &str) -> DeleteUserMessagesResponse {
+    let request = DeleteUserMessagesRequest { user_token: user_token.to_owned() };
+    client.users.delete_user_messages(request).await.unwrap().into_inner()
+}
+
+/// What the rows of a subject should become, and what should be counted.
+fn expect(mut tables: Tables, subject: i64) -> (Tables, DeleteUserMessagesResponse) {
+    let own = |row: &Value| row["subject_id"] == subject;
+    let mut counts = DeleteUserMessagesResponse::default();
+    let talked: Vec<Value> = tables["messages"].iter().filter(|row| own(row)).map(|row| row["conversation_id"].clone()).collect();
+    for row in tables.get_mut("conversations").unwrap().iter_mut().filter(|row| own(row)) {
+        counts.conversations_affected += i32::from(row["message_count"] != 0 || talked.contains(&row["id"]));
+        row["message_count"] = 0.into();
+    }
+    for (table, count) in [("messages", &mut counts.messages_deleted), ("compaction_cache", &mut counts.compaction_cache_purged)] {
+        let rows = tables.get_mut(table).unwrap();
+        let before = rows.len();
+        rows.retain(|row| !own(row));
+        *count = (before - rows.len()) as i32;
+    }
+    (sorted(tables), counts)
+}
+
+async fn all_messages_of_one_user_go_and_nothing_else(world: World) {
+    let (mut client, mut other) = (world.client().await, world.client_of(OTHER).await);
+    for user_token in ["one", "two", "three"] {
+        settle(&mut client, user_token).await;
+        settle(&mut other, user_token).await;
+    }
+    let (expected, counts) = expect(tables(&world).await, world.subject_id(ACME, "two").await);
+    assert_eq!(counts, DeleteUserMessagesResponse { messages_deleted: 8, conversations_affected: 5, compaction_cache_purged: 3 });
+    let untouched = Exported::fetch(&mut other, with_content("two")).await;
+
+    assert_eq!(delete(&mut client, "two").await, counts);
+    assert_eq!(sorted(tables(&world).await), expected);
+    assert_eq!(delete(&mut client, "two").await, DeleteUserMessagesResponse::default());
+    assert_eq!(sorted(tables(&world).await), expected);
+
+    let exported = Exported::fetch(&mut client, with_content("two")).await;
+    let left = exported.summary().counts.unwrap();
+    assert_eq!((left.conversations, left.messages, left.feedback, left.memories, left.compaction_cache), (5, 0, 4, 3, 0));
+    let conversation = exported.0.iter().flat_map(|response| &response.conversations).find(|found| found.id == "c-live").unwrap();
+    assert_eq!((conversation.message_count, conversation.total_tokens, conversation.title.as_deref()), (0, 33, Some("title of c-live")));
+    assert!(Exported::fetch(&mut other, with_content("two")).await.bytes() == untouched.bytes());
+}
+
+async fn deleting_the_messages_of_a_user_never_seen_gives_zeros_and_leaves_no_trace(world: World) {
+    let mut client = world.client().await;
+    settle(&mut world.client_of(OTHER).await, "nobody").await;
+    let before = tables(&world).await;
+    assert_eq!(delete(&mut client, "nobody").await, DeleteUserMessagesResponse::default());
+    assert_eq!(tables(&world).await, before);
+}

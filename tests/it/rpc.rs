@@ -1,0 +1,69 @@
+//! The four RPCs, each as the smallest call that is good, with whatever metadata a test wants to send.
+
+use tonic::{Code, Extensions, Request, Status, metadata::MetadataMap, transport::Channel};
+use tonic_types::StatusExt;
+use userdata::grpc::proto::{
+    DeleteUserMessagesRequest, ExportUserDataRequest, ImportUserDataRequest, ScopedDeleteRequest,
+    import_service_client::ImportServiceClient, user_data_service_client::UserDataServiceClient,
+};
+
+/// An RPC of the contract.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rpc {
+    Export,
+    ExportDeleted,
+    DeleteMessages,
+    ScopedDelete,
+    Import,
+}
+
+impl Rpc {
+    /// The four RPCs; an export of deleted records is one of them in another guise.
+    pub(crate) const ALL: [Self; 4] = [Self::Export, Self::DeleteMessages, Self::ScopedDelete, Self::Import];
+
+    /// Calls it to its end.
+    pub(crate) async fn call(self, channel: &Channel, metadata: &MetadataMap, user_token: &str) -> Result<(), Status> {
+        let user_token = user_token.to_owned();
+        let mut users = UserDataServiceClient::new(channel.clone());
+        match self {
+            Self::Export | Self::ExportDeleted => {
+                let include_deleted = self == Self::ExportDeleted;
+                let request = ExportUserDataRequest { user_token, include_deleted, ..Default::default() };
+                let mut stream = users.export_user_data(with(metadata, request)).await?.into_inner();
+                let mut summary = None;
+                while let Some(response) = stream.message().await? {
+                    summary = response.summary;
+                }
+                assert!(summary.is_some(), "an export without a summary ended with OK");
+            }
+            Self::DeleteMessages => drop(users.delete_user_messages(with(metadata, DeleteUserMessagesRequest { user_token })).await?),
+            Self::ScopedDelete => {
+                let request = ScopedDeleteRequest { user_token, sessions: true, ..Default::default() };
+                drop(users.scoped_delete(with(metadata, request)).await?);
+            }
+            Self::Import => {
+                let requests = tokio_stream::iter([ImportUserDataRequest { user_token, ..Default::default() }]);
+                drop(ImportServiceClient::new(channel.clone()).import_user_data(with(metadata, requests)).await?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A request with these headers.
+pub(crate) fn with<T>(metadata: &MetadataMap, message: T) -> Request<T> {
+    Request::from_parts(metadata.clone(), Extensions::default(), message)
+}
+
+/// Asserts that a status has this code and an `ErrorInfo` with this reason.
+pub(crate) fn assert_reason(status: &Status, code: Code, reason: &str) {
+    assert_eq!(status.code(), code, "{status:?}");
+    let info = status.get_details_error_info().expect("every error has an ErrorInfo");
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "userdata"), "{status:?}");
+}
+
+/// The fields that a status complains about, in order.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    let request = status.get_details_bad_request().expect("a BadRequest");
+    request.field_violations.into_iter().map(|violation| violation.field).collect()
+}
