@@ -75,11 +75,15 @@ impl User {
             for (nth, _) in bad_messages.iter().enumerate().filter(|(_, bad)| **bad) {
                 answer.reject(format!("{path}.messages[{nth}].role"), 1);
             }
+            let good = bad_messages.iter().filter(|bad| !**bad).count();
+            if bad && good + element.feedback.len() == 0 {
+                continue;
+            }
             let held = self.conversations.get(&element.id);
             let takes_header = has_header && !bad;
             if held.is_none_or(|held| held.forgotten_at.is_some() != element.forgotten_at.is_some()) && !(held.is_none() && takes_header) {
-                let good = bad_messages.iter().filter(|bad| !**bad).count();
-                answer.reject(format!("{path}.id"), usize::from(takes_header) + good + element.feedback.len());
+                // An empty continuation holds no record, and is still not taken.
+                answer.reject(format!("{path}.id"), Ord::max(usize::from(takes_header) + good + element.feedback.len(), 1));
                 continue;
             }
             if takes_header {
