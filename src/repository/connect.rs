@@ -149,16 +149,17 @@ impl Repository {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn schema_state(&self) -> Result<SchemaState, Error> {
-        let applied = if SchemaManager::new(&self.write).has_table("seaql_migrations").await? {
-            Migrator::get_migration_models(&self.write).await?.len()
+        let known: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+        let applied: Vec<String> = if SchemaManager::new(&self.write).has_table("seaql_migrations").await? {
+            Migrator::get_migration_models(&self.write).await?.into_iter().map(|migration| migration.version).collect()
         } else {
-            0
+            Vec::new()
         };
-        Ok(match Migrator::migrations().len().checked_sub(applied) {
-            Some(0) => SchemaState::Current,
-            Some(missing) => SchemaState::Behind(missing),
-            None => SchemaState::Ahead,
-        })
+        if applied.iter().any(|name| !known.contains(name)) {
+            return Ok(SchemaState::Ahead);
+        }
+        let missing = known.iter().filter(|name| !applied.contains(name)).count();
+        Ok(if missing == 0 { SchemaState::Current } else { SchemaState::Behind(missing) })
     }
 
     /// Makes sure that the schema is the one this program was written for. One that is behind is migrated on SQLite, elsewhere only if
