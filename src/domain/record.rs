@@ -224,3 +224,76 @@ pub struct CompactionCacheEntry {
     /// The summary.
     pub text: String,
 }
+
+/// What a record takes beside its texts, about.
+const FIXED_BYTES: usize = 256;
+
+fn length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
+}
+
+fn lengths(texts: &[String]) -> usize {
+    texts.iter().map(|text| text.len() + size_of::<String>()).sum()
+}
+
+impl Conversation {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + length(&self.title)
+    }
+}
+
+impl Message {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + self.body.len()
+    }
+}
+
+impl Feedback {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + lengths(&self.tags) + length(&self.notes) + length(&self.model)
+    }
+}
+
+impl Memory {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let lists = [&self.keywords, &self.topics, &self.tags, &self.recall_triggers, &self.agent_ids];
+        let episode = self
+            .episode
+            .as_ref()
+            .map_or(0, |episode| episode.observation.len() + episode.thoughts.len() + episode.action.len() + episode.result.len());
+        let texts = self.text.len() + self.raw_extract.len() + self.app_id.len() + self.user_id.len();
+        FIXED_BYTES + texts + episode + lists.into_iter().map(|list| lengths(list)).sum::<usize>()
+    }
+}
+
+impl Upload {
+    /// About how many bytes its record takes in memory.
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + self.file_name.len() + self.content_type.len()
+    }
+}
+
+impl Assistant {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + length(&self.description) + length(&self.instructions)
+    }
+}
+
+impl Session {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + self.ip_address.len() + self.user_agent.len() + self.device.len()
+    }
+}
+
+impl CompactionCacheEntry {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + self.text.len()
+    }
+}

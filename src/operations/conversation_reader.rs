@@ -15,7 +15,7 @@ use crate::{
         resume_token::ExportChoices,
         timestamp::Timestamp,
     },
-    repository::{ConversationsFrom, Held, Page, Repository, Stretch},
+    repository::{ConversationsFrom, Held, Page, PageSize, Repository, Stretch},
 };
 
 /// Which conversation a nested record belongs to.
@@ -35,6 +35,9 @@ pub(super) struct ConversationReader {
     more: Option<Option<RecordKey>>,
     /// The conversation whose nested records are being exported.
     current: Option<Parent>,
+    size: PageSize,
+    messages_size: PageSize,
+    feedback_size: PageSize,
     /// The last conversation of the stretch that `messages` and `feedback` are read for.
     stretch_end: Option<RecordKey>,
     messages: Nested<Message>,
@@ -81,6 +84,9 @@ impl ConversationReader {
             ahead: VecDeque::new(),
             more: Some(None),
             current: None,
+            size: PageSize::default(),
+            messages_size: PageSize::default(),
+            feedback_size: PageSize::default(),
             stretch_end: None,
             messages: Nested::none(),
             feedback: Nested::none(),
@@ -121,7 +127,7 @@ impl ConversationReader {
                 (None, Some((key, _))) => ConversationsFrom::At(key),
                 (None, None) => ConversationsFrom::Start,
             };
-            let page = repository.conversations(held, from).await?;
+            let page = repository.conversations(held, from, &mut self.size).await?;
             self.more = if page.is_last { None } else { page.records.last().map(|last| Some(last.key.clone())) };
             self.ahead.extend(page.records);
             self.stretch_end = None;
@@ -167,7 +173,7 @@ impl ConversationReader {
         while self.messages.ahead.is_empty()
             && let Some((first, after)) = self.messages.from.take()
         {
-            let page = repository.messages(held, &Stretch { first, after, last: last.clone() }).await?;
+            let page = repository.messages(held, &Stretch { first, after, last: last.clone() }, &mut self.messages_size).await?;
             self.messages.take_in(page, |message| &message.key);
         }
         if let Some(message) = self.messages.next_of(&parent.key) {
@@ -177,7 +183,7 @@ impl ConversationReader {
             && let Some((first, after)) = self.feedback.from.take()
         {
             let stretch = Stretch { first, after, last: last.clone() };
-            let page = repository.feedback_in_conversations(held, &stretch, self.choices.include_deleted).await?;
+            let page = repository.feedback_in_conversations(held, &stretch, self.choices.include_deleted, &mut self.feedback_size).await?;
             self.feedback.take_in(page, |feedback| &feedback.key);
         }
         Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(parent.clone(), feedback)))

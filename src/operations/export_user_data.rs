@@ -18,7 +18,7 @@ use crate::{
         resume_token::ExportChoices,
         subject::Subject,
     },
-    repository::{Held, Page},
+    repository::{Held, Page, PageSize},
     vault::Vault,
 };
 
@@ -78,15 +78,17 @@ impl Item {
     }
 
     /// About how much memory it takes.
-    fn size(&self) -> usize {
+    fn bytes(&self) -> usize {
         match self {
-            Self::Message(_, message) => 128 + message.body.len(),
+            Self::Conversation(record) => record.bytes(),
+            Self::Message(_, record) => record.bytes(),
+            Self::NestedFeedback(_, record) | Self::Feedback(record) => record.bytes(),
+            Self::Memory(record) => record.bytes(),
+            Self::Upload(record, _) => record.bytes(),
             Self::Content(piece) => piece.data.as_ref().map_or(0, Bytes::len),
-            Self::Memory(memory) => 512 + memory.text.len() + memory.raw_extract.len(),
-            Self::CompactionCache(entry) => 128 + entry.text.len(),
-            Self::Assistant(assistant) => 512 + assistant.instructions.as_ref().map_or(0, String::len),
-            Self::NestedFeedback(_, feedback) | Self::Feedback(feedback) => 256 + feedback.notes.as_ref().map_or(0, String::len),
-            Self::Conversation(_) | Self::Upload(..) | Self::Session(_) => 256,
+            Self::Assistant(record) => record.bytes(),
+            Self::Session(record) => record.bytes(),
+            Self::CompactionCache(record) => record.bytes(),
         }
     }
 }
@@ -122,22 +124,23 @@ struct PendingContent {
 struct Reader<T> {
     ahead: VecDeque<T>,
     after: Option<RecordKey>,
+    size: PageSize,
     read_all: bool,
 }
 
 impl<T> Reader<T> {
     fn begin(after: Option<RecordKey>) -> Self {
-        Self { ahead: VecDeque::new(), after, read_all: false }
+        Self { ahead: VecDeque::new(), after, size: PageSize::default(), read_all: false }
     }
 
     /// The next record, reading on with `read` when there are no more ahead.
     async fn next(
         &mut self,
-        read: impl AsyncFnOnce(Option<&RecordKey>) -> Result<Page<T>, crate::repository::Error>,
+        read: impl AsyncFnOnce(Option<&RecordKey>, &mut PageSize) -> Result<Page<T>, crate::repository::Error>,
         key: impl Fn(&T) -> &RecordKey,
     ) -> Result<Option<T>, Error> {
         if self.ahead.is_empty() && !self.read_all {
-            let page = read(self.after.as_ref()).await?;
+            let page = read(self.after.as_ref(), &mut self.size).await?;
             self.read_all = page.is_last;
             self.after = page.records.last().map(|last| key(last).clone());
             self.ahead = page.records.into();
@@ -177,7 +180,7 @@ impl Export {
         while bytes < FRAME_TARGET_BYTES
             && let Some(item) = self.next_item(&held).await?
         {
-            bytes += item.size();
+            bytes += item.bytes();
             block.push(item);
         }
         self.stores.repository.confirm_not_erased(&held).await?;
@@ -191,12 +194,13 @@ impl Export {
             let item = match stage {
                 Stage::Conversations(reader) => reader.next(repository, held).await?,
                 Stage::Feedback(reader) => reader
-                    .next(async |after| repository.detached_feedback(held, after, include_deleted).await, |record| &record.key)
+                    .next(async |after, size| repository.detached_feedback(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
                     .map(Item::Feedback),
-                Stage::Memories(reader) => {
-                    reader.next(async |after| repository.memories(held, after).await, |record| &record.key).await?.map(Item::Memory)
-                }
+                Stage::Memories(reader) => reader
+                    .next(async |after, size| repository.memories(held, after, size).await, |record| &record.key)
+                    .await?
+                    .map(Item::Memory),
                 Stage::Uploads(reader, pending) => match pending.take() {
                     Some(content) => {
                         let (piece, rest) = content.next_piece(vault, subject).await?;
@@ -204,7 +208,9 @@ impl Export {
                         Some(Item::Content(piece))
                     }
                     None => {
-                        let read = async |after: Option<&RecordKey>| repository.uploads(held, after, include_deleted).await;
+                        let read = async |after: Option<&RecordKey>, size: &mut PageSize| {
+                            repository.uploads(held, after, include_deleted, size).await
+                        };
                         reader.next(read, |record| &record.key).await?.map(|upload| {
                             let with_content = choices.include_upload_content && upload.deleted_at.is_none();
                             *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0 });
@@ -213,14 +219,15 @@ impl Export {
                     }
                 },
                 Stage::Assistants(reader) => reader
-                    .next(async |after| repository.assistants(held, after, include_deleted).await, |record| &record.key)
+                    .next(async |after, size| repository.assistants(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
                     .map(Item::Assistant),
-                Stage::Sessions(reader) => {
-                    reader.next(async |after| repository.sessions(held, after).await, |record| &record.key).await?.map(Item::Session)
-                }
+                Stage::Sessions(reader) => reader
+                    .next(async |after, size| repository.sessions(held, after, size).await, |record| &record.key)
+                    .await?
+                    .map(Item::Session),
                 Stage::CompactionCache(reader) => reader
-                    .next(async |after| repository.compaction_cache(held, after).await, |record| &record.key)
+                    .next(async |after, size| repository.compaction_cache(held, after, size).await, |record| &record.key)
                     .await?
                     .map(Item::CompactionCache),
                 Stage::End => return Ok(None),

@@ -3,10 +3,13 @@
 use futures::{StreamExt, stream};
 
 use super::{Error, Stores};
-use crate::domain::{
-    report::{ScopesErased, UploadFailure},
-    scope::Scopes,
-    subject::Subject,
+use crate::{
+    domain::{
+        report::{ScopesErased, UploadFailure},
+        scope::Scopes,
+        subject::Subject,
+    },
+    repository::PageSize,
 };
 
 /// How many objects are removed at once.
@@ -34,9 +37,9 @@ async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, 
     let Stores { repository, vault } = stores;
     let mut removals = Removals::default();
     let Some(held) = repository.find(subject).await? else { return Ok(removals) };
-    let mut after = None;
+    let (mut after, mut size) = (None, PageSize::default());
     loop {
-        let page = repository.personal_uploads(&held, after.as_ref()).await?;
+        let page = repository.personal_uploads(&held, after.as_ref(), &mut size).await?;
         after = page.records.last().map(|upload| upload.key.clone());
         let mut outcomes = stream::iter(page.records)
             .map(|upload| async move {

@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, QueryFilter};
 use super::{
     Error, Held, Repository,
     entity::assistant::{Column, Entity, Model},
-    page::{Page, in_order, read_page},
+    page::{Page, PageSize, in_order, read_page},
 };
 use crate::domain::{
     record::{Assistant, RecordKey},
@@ -17,16 +17,18 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn assistants(&self, held: &Held, after: Option<&RecordKey>, include_deleted: bool) -> Result<Page<Assistant>, Error> {
+    pub async fn assistants(
+        &self,
+        held: &Held,
+        after: Option<&RecordKey>,
+        include_deleted: bool,
+        size: &mut PageSize,
+    ) -> Result<Page<Assistant>, Error> {
         let mut select = in_order::<Entity>(held, after);
         if !include_deleted {
             select = select.filter(Column::DeletedAt.is_null());
         }
-        read_page(self.read(), select, |row| {
-            let size = 512 + row.instructions.as_ref().map_or(0, String::len) + row.description.as_ref().map_or(0, String::len);
-            Ok((record(row), size))
-        })
-        .await
+        read_page(self.read(), select, size, |row| Ok(record(row)), Assistant::bytes).await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Error, Held, Repository,
     entity::compaction_cache::{Entity, Model},
-    page::{Page, in_order, read_page},
+    page::{Page, PageSize, in_order, read_page},
 };
 use crate::domain::{
     record::{CompactionCacheEntry, RecordKey},
@@ -15,12 +15,13 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn compaction_cache(&self, held: &Held, after: Option<&RecordKey>) -> Result<Page<CompactionCacheEntry>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), |row| {
-            let size = 128 + row.text.len();
-            Ok((record(row), size))
-        })
-        .await
+    pub async fn compaction_cache(
+        &self,
+        held: &Held,
+        after: Option<&RecordKey>,
+        size: &mut PageSize,
+    ) -> Result<Page<CompactionCacheEntry>, Error> {
+        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(row)), CompactionCacheEntry::bytes).await
     }
 }
 

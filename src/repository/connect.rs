@@ -260,7 +260,8 @@ async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<SqliteCon
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .busy_timeout(busy)
-                    .row_buffer_size(1024)
+                    // What is read ahead of a page that has reached its bytes is memory: rows may be large.
+                    .row_buffer_size(64)
                     .pragma("secure_delete", "ON");
                 if query_only { options.pragma("query_only", "ON") } else { options }
             });

@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, QueryFilter, sea_query::ExprTrait};
 use super::{
     Error, Held, Repository,
     entity::conversation::{Column, Entity, Model},
-    page::{Page, columns, in_order, key_values, read_page},
+    page::{Page, PageSize, columns, in_order, key_values, read_page},
 };
 use crate::domain::{
     record::{Conversation, ConversationMetadata, RecordKey},
@@ -18,17 +18,13 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn conversations(&self, held: &Held, from: ConversationsFrom<'_>) -> Result<Page<Conversation>, Error> {
+    pub async fn conversations(&self, held: &Held, from: ConversationsFrom<'_>, size: &mut PageSize) -> Result<Page<Conversation>, Error> {
         let select = match from {
             ConversationsFrom::Start => in_order::<Entity>(held, None),
             ConversationsFrom::After(key) => in_order::<Entity>(held, Some(key)),
             ConversationsFrom::At(key) => in_order::<Entity>(held, None).filter(columns(["created_at", "id"]).gte(key_values(key))),
         };
-        read_page(self.read(), select, |row| {
-            let size = 256 + row.title.as_ref().map_or(0, String::len);
-            Ok((record(row), size))
-        })
-        .await
+        read_page(self.read(), select, size, |row| Ok(record(row)), Conversation::bytes).await
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
         feedback::{Column, Entity, Model},
     },
     message::{Stretch, stretch_of},
-    page::{Page, in_order, read_page},
+    page::{Page, PageSize, in_order, read_page},
 };
 use crate::domain::{
     record::{Feedback, RecordKey},
@@ -29,15 +29,21 @@ impl Repository {
         held: &Held,
         stretch: &Stretch,
         include_deleted: bool,
+        size: &mut PageSize,
     ) -> Result<Page<(RecordKey, Feedback)>, Error> {
         let select = stretch_of::<Entity>(held, stretch).filter(shown(include_deleted));
-        read_page(self.read(), select, |row: Model| {
-            let (Some(created_at), Some(id)) = (row.conversation_created_at, row.conversation_id.clone()) else {
-                return Err(Error::Corrupt("feedback.conversation_id: half of a key"));
-            };
-            let size = size(&row);
-            Ok(((RecordKey { created_at: Timestamp(created_at), id }, record(row)), size))
-        })
+        read_page(
+            self.read(),
+            select,
+            size,
+            |row: Model| {
+                let (Some(created_at), Some(id)) = (row.conversation_created_at, row.conversation_id.clone()) else {
+                    return Err(Error::Corrupt("feedback.conversation_id: half of a key"));
+                };
+                Ok((RecordKey { created_at: Timestamp(created_at), id }, record(row)))
+            },
+            |(_, feedback)| feedback.bytes(),
+        )
         .await
     }
 
@@ -45,7 +51,13 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn detached_feedback(&self, held: &Held, after: Option<&RecordKey>, include_deleted: bool) -> Result<Page<Feedback>, Error> {
+    pub async fn detached_feedback(
+        &self,
+        held: &Held,
+        after: Option<&RecordKey>,
+        include_deleted: bool,
+        size: &mut PageSize,
+    ) -> Result<Page<Feedback>, Error> {
         let mut detached = Condition::any().add(Column::ConversationId.is_null());
         if !include_deleted {
             let forgotten = conversation::Entity::find()
@@ -58,20 +70,12 @@ impl Repository {
             detached = detached.add(Expr::exists(forgotten));
         }
         let select = in_order::<Entity>(held, after).filter(shown(include_deleted)).filter(detached);
-        read_page(self.read(), select, |row| {
-            let size = size(&row);
-            Ok((record(row), size))
-        })
-        .await
+        read_page(self.read(), select, size, |row| Ok(record(row)), Feedback::bytes).await
     }
 }
 
 fn shown(include_deleted: bool) -> Condition {
     if include_deleted { Condition::all() } else { Condition::all().add(Column::DeletedAt.is_null()) }
-}
-
-fn size(row: &Model) -> usize {
-    256 + row.notes.as_ref().map_or(0, String::len) + row.tags.0.iter().map(String::len).sum::<usize>()
 }
 
 fn record(row: Model) -> Feedback {

@@ -6,7 +6,7 @@ use super::{
         self, Texts,
         memory::{Entity, Model},
     },
-    page::{Page, in_order, read_page},
+    page::{Page, PageSize, in_order, read_page},
 };
 use crate::domain::{
     record::{Episode, Memory, MemoryType, RecordKey},
@@ -18,12 +18,8 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn memories(&self, held: &Held, after: Option<&RecordKey>) -> Result<Page<Memory>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), |row| {
-            let size = 512 + row.text.len() + row.raw_extract.len();
-            Ok((record(row)?, size))
-        })
-        .await
+    pub async fn memories(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Memory>, Error> {
+        read_page(self.read(), in_order::<Entity>(held, after), size, record, Memory::bytes).await
     }
 }
 

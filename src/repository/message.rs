@@ -8,7 +8,7 @@ use sea_orm::{
 use super::{
     Error, Held, Repository,
     entity::message::{Entity, Model},
-    page::{Page, columns, key_values, read_page},
+    page::{Page, PageSize, columns, key_values, read_page},
 };
 use crate::domain::{
     digest::RecordDigest,
@@ -32,14 +32,19 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn messages(&self, held: &Held, stretch: &Stretch) -> Result<Page<(RecordKey, Message)>, Error> {
-        read_page(self.read(), stretch_of::<Entity>(held, stretch), |row: Model| {
-            let conversation = RecordKey { created_at: Timestamp(row.conversation_created_at), id: row.conversation_id };
-            let key = RecordKey { created_at: Timestamp(row.created_at), id: row.id };
-            let size = row.body.len() + 128;
-            let digest = row.digest.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
-            Ok(((conversation, Message { key, body: row.body.into(), digest: RecordDigest::from_bytes(digest) }), size))
-        })
+    pub async fn messages(&self, held: &Held, stretch: &Stretch, size: &mut PageSize) -> Result<Page<(RecordKey, Message)>, Error> {
+        read_page(
+            self.read(),
+            stretch_of::<Entity>(held, stretch),
+            size,
+            |row: Model| {
+                let conversation = RecordKey { created_at: Timestamp(row.conversation_created_at), id: row.conversation_id };
+                let key = RecordKey { created_at: Timestamp(row.created_at), id: row.id };
+                let digest = row.digest.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
+                Ok((conversation, Message { key, body: row.body.into(), digest: RecordDigest::from_bytes(digest) }))
+            },
+            |(_, message)| message.bytes(),
+        )
         .await
     }
 }

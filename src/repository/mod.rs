@@ -26,7 +26,7 @@ pub use connect::{Engine, SchemaState, StorageUrl};
 pub use conversation::ConversationsFrom;
 pub use error::Error;
 pub use message::Stretch;
-pub use page::Page;
+pub use page::{Page, PageSize};
 pub use subject::Held;
 
 use sea_orm::DatabaseConnection;

@@ -11,9 +11,12 @@ use super::{Error, Held};
 use crate::domain::record::RecordKey;
 
 /// Rows of one page, at the most.
-const PAGE_ROWS: u64 = 500;
+const MAX_ROWS: u64 = 500;
 
-/// A page ends with the record that brings it over this size.
+/// Rows of the first page: nobody knows yet how large they are.
+const FIRST_ROWS: u64 = 32;
+
+/// About how many bytes a page holds. One that reaches four times as many ends there.
 const PAGE_BYTES: usize = 256 * 1024;
 
 /// Some records in order, and whether they were the last.
@@ -24,27 +27,49 @@ pub struct Page<T> {
     pub is_last: bool,
 }
 
-/// Reads one page of what `select` finds; `record` makes a record of a row and tells about how many bytes it holds.
+/// How many rows the next page of a scan asks for: as many as fill a page if they are as large as those before. What is asked for and not
+/// taken is read by the database all the same.
+#[derive(Clone, Copy, Debug)]
+pub struct PageSize(u64);
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(FIRST_ROWS)
+    }
+}
+
+impl PageSize {
+    fn learn(&mut self, rows: usize, bytes: usize) {
+        if let Some(mean) = bytes.checked_div(rows) {
+            self.0 = ((PAGE_BYTES / mean.max(1)) as u64).clamp(1, MAX_ROWS);
+        }
+    }
+}
+
+/// Reads one page of what `select` finds; `record` makes a record of a row, `bytes_of` tells about how many bytes it takes.
 pub(super) async fn read_page<E, T>(
     connection: &DatabaseConnection,
     select: Select<E>,
-    record: impl Fn(E::Model) -> Result<(T, usize), Error>,
+    size: &mut PageSize,
+    record: impl Fn(E::Model) -> Result<T, Error>,
+    bytes_of: impl Fn(&T) -> usize,
 ) -> Result<Page<T>, Error>
 where
     E: EntityTrait,
 {
-    let mut rows = select.limit(PAGE_ROWS).stream(connection).await?;
+    let asked = size.0;
+    let mut rows = select.limit(asked).stream(connection).await?;
     let mut records = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.try_next().await? {
-        let (record, size) = record(row)?;
+    while bytes < 4 * PAGE_BYTES
+        && let Some(row) = rows.try_next().await?
+    {
+        let record = record(row)?;
+        bytes += bytes_of(&record);
         records.push(record);
-        bytes += size;
-        if bytes >= PAGE_BYTES {
-            return Ok(Page { records, is_last: false });
-        }
     }
-    let is_last = (records.len() as u64) < PAGE_ROWS;
+    size.learn(records.len(), bytes);
+    let is_last = bytes < 4 * PAGE_BYTES && (records.len() as u64) < asked;
     Ok(Page { records, is_last })
 }
 

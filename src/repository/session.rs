@@ -3,7 +3,7 @@
 use super::{
     Error, Held, Repository,
     entity::session::{Entity, Model},
-    page::{Page, in_order, read_page},
+    page::{Page, PageSize, in_order, read_page},
 };
 use crate::domain::{
     record::{RecordKey, Session},
@@ -15,12 +15,8 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn sessions(&self, held: &Held, after: Option<&RecordKey>) -> Result<Page<Session>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), |row| {
-            let size = 128 + row.user_agent.len() + row.device.len();
-            Ok((record(row), size))
-        })
-        .await
+    pub async fn sessions(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Session>, Error> {
+        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(row)), Session::bytes).await
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
         upload::{Column, Entity, Model},
         upload_embedding,
     },
-    page::{Page, in_order, read_page},
+    page::{Page, PageSize, in_order, read_page},
 };
 use crate::domain::{
     record::{RecordKey, Upload, UploadEmbedding},
@@ -20,21 +20,27 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn uploads(&self, held: &Held, after: Option<&RecordKey>, include_deleted: bool) -> Result<Page<Upload>, Error> {
+    pub async fn uploads(
+        &self,
+        held: &Held,
+        after: Option<&RecordKey>,
+        include_deleted: bool,
+        size: &mut PageSize,
+    ) -> Result<Page<Upload>, Error> {
         let mut select = in_order::<Entity>(held, after);
         if !include_deleted {
             select = select.filter(Column::DeletedAt.is_null());
         }
-        read_page(self.read(), select, |row| Ok((record(row), 512))).await
+        read_page(self.read(), select, size, |row| Ok(record(row)), Upload::bytes).await
     }
 
     /// A page of the subject's personal uploads after `after` that are not deleted: what the vault scope erases.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn personal_uploads(&self, held: &Held, after: Option<&RecordKey>) -> Result<Page<Upload>, Error> {
+    pub async fn personal_uploads(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Upload>, Error> {
         let select = in_order::<Entity>(held, after).filter(Column::DeletedAt.is_null()).filter(Column::InstitutionId.is_null());
-        read_page(self.read(), select, |row| Ok((record(row), 512))).await
+        read_page(self.read(), select, size, |row| Ok(record(row)), Upload::bytes).await
     }
 
     /// One upload that is not deleted.
