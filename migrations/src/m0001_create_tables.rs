@@ -13,7 +13,7 @@ use sea_orm_migration::{
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// The personal tables, in the order of their primary keys' columns after `subject_id`.
+/// The personal tables.
 const PERSONAL: [&str; 9] =
     ["conversations", "messages", "feedback", "memories", "uploads", "upload_embeddings", "assistants", "sessions", "compaction_cache"];
 

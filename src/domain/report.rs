@@ -59,9 +59,13 @@ pub struct Imported {
 impl Imported {
     /// Notes that `records` records were rejected for one reason.
     pub fn reject(&mut self, violation: FieldViolation, records: u64) {
+        self.reject_all(records, vec![violation]);
+    }
+
+    /// Notes that `records` records were rejected, and why.
+    pub fn reject_all(&mut self, records: u64, violations: Vec<FieldViolation>) {
         self.rejected = self.rejected.saturating_add(records);
-        if self.rejections.len() < MAX_REJECTIONS {
-            self.rejections.push(violation);
-        }
+        let room = MAX_REJECTIONS.saturating_sub(self.rejections.len());
+        self.rejections.extend(violations.into_iter().take(room));
     }
 }

@@ -91,7 +91,7 @@ impl FramePacker {
         self.seal()
     }
 
-    /// How many records of each category so far.
+    /// What was packed so far.
     pub(super) fn state(&self) -> &ExportState {
         &self.state
     }

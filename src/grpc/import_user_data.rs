@@ -49,11 +49,7 @@ async fn take_all(
         })?;
         let subject = principal.authorise(Permission::Import, user_token).map_err(|reason| status::not_permitted(&reason))?;
         let (batch, rejected) = import::batch(path, message);
-        for violations in rejected {
-            for (nth, violation) in violations.into_iter().enumerate() {
-                import.reject(violation, u64::from(nth == 0));
-            }
-        }
+        import.reject(rejected.records, rejected.violations);
         import.take(&subject, batch).await.map_err(|error| status::failed(&error, call))?;
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Reads conversations with what is nested in them, in the order of an export.
 //!
 //! Conversations, messages and feedback are kept in the same order, so that many conversations need no more than one scan of each. A
-//! stretch is a run of conversations that are all shown: within it every message and every feedback belongs to one of them. A forgotten
-//! conversation ends a stretch, and its messages are never read.
+//! stretch is a run of conversations that are all shown: within it every message and every feedback belongs to one of them, or to one that
+//! was imported since, which is passed over. A forgotten conversation ends a stretch, and its messages are never read.
 
 use std::collections::VecDeque;
 
@@ -68,6 +68,13 @@ impl<T> Nested<T> {
             _ => None,
         };
         self.ahead.extend(page.records);
+    }
+
+    /// Whether to read on before it is known what this conversation holds. What belongs to conversations before it is passed over: they
+    /// were imported after the conversations of the stretch were read.
+    fn is_spent(&mut self, conversation: &RecordKey) -> bool {
+        while self.ahead.pop_front_if(|(of, _)| *of < *conversation).is_some() {}
+        self.ahead.is_empty()
     }
 
     /// The next record, if it belongs to this conversation.
@@ -170,7 +177,7 @@ impl ConversationReader {
 
     async fn next_nested(&mut self, repository: &Repository, held: &Held, parent: &Parent) -> Result<Option<Item>, Error> {
         let Some(last) = self.stretch_end.clone() else { return Ok(None) };
-        while self.messages.ahead.is_empty()
+        while self.messages.is_spent(&parent.key)
             && let Some((first, after)) = self.messages.from.take()
         {
             let page = repository.messages(held, &Stretch { first, after, last: last.clone() }, &mut self.messages_size).await?;
@@ -179,7 +186,7 @@ impl ConversationReader {
         if let Some(message) = self.messages.next_of(&parent.key) {
             return Ok(Some(Item::Message(parent.clone(), message)));
         }
-        while self.feedback.ahead.is_empty()
+        while self.feedback.is_spent(&parent.key)
             && let Some((first, after)) = self.feedback.from.take()
         {
             let stretch = Stretch { first, after, last: last.clone() };

@@ -42,9 +42,9 @@ impl Import {
         Self { stores, report: Imported::default(), open: None }
     }
 
-    /// Notes a record that was not acceptable before it came here.
-    pub fn reject(&mut self, violation: FieldViolation, records: u64) {
-        self.report.reject(violation, records);
+    /// Notes records that were not acceptable before they came here: how many, and why.
+    pub fn reject(&mut self, records: u64, violations: Vec<FieldViolation>) {
+        self.report.reject_all(records, violations);
     }
 
     /// Imports the acceptable records of one request.
@@ -56,10 +56,7 @@ impl Import {
         for category in Category::ALL {
             self.report.counts.add(category, imported.counts.of(category));
         }
-        for violation in imported.rejections {
-            self.report.reject(violation, 0);
-        }
-        self.report.rejected = self.report.rejected.saturating_add(imported.rejected);
+        self.report.reject_all(imported.rejected, imported.rejections);
         for At { index, record } in batch.upload_contents {
             self.take_content(subject, format!("{}.upload_contents[{index}]", batch.path), record).await?;
         }
@@ -117,10 +114,20 @@ impl Import {
 
     /// Makes content appear, unless its upload was deleted while the pieces arrived.
     async fn complete(&mut self, content: OpenContent) -> Result<(), Error> {
-        let written = content.writer.finish().await?;
-        if self.stores.repository.live_upload(&content.held, &content.upload_id).await?.is_none() {
-            written.take_back().await?;
-            self.report.reject(FieldViolation::new(format!("{}.upload_id", content.path), UNKNOWN_UPLOAD), 1);
+        // A task of its own: a caller that leaves now must not leave content behind that nobody checked.
+        let repository = self.stores.repository.clone();
+        let path = content.path.clone();
+        let finish = tokio::spawn(async move {
+            let written = content.writer.finish().await?;
+            let is_live = repository.live_upload(&content.held, &content.upload_id).await?.is_some();
+            if !is_live {
+                written.take_back().await?;
+            }
+            Ok::<bool, Error>(is_live)
+        });
+        let is_live = finish.await.unwrap_or(Err(Error::ObjectStore(crate::vault::Error::Unavailable)))?;
+        if !is_live {
+            self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
         }
         Ok(())
     }

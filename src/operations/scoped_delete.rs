@@ -1,4 +1,5 @@
-//! ScopedDelete: first the objects of the vault, which no transaction covers, then everything in the database in one effect.
+//! ScopedDelete: first the objects of the vault, which no transaction covers, then everything in the database in one effect. The epoch is
+//! raised before the first object goes, so that no export shows a vault that is half erased.
 
 use futures::{StreamExt, stream};
 
@@ -23,7 +24,20 @@ pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes) -
     let vaulted = if scopes.chosen().vault { remove_objects(stores, subject).await? } else { Removals::default() };
     let mut report = stores.repository.erase_scopes(subject, scopes, &vaulted.removed).await?;
     report.uploads_failed = vaulted.failed;
+    remove_again(stores, subject, &vaulted.removed).await;
     Ok(report)
+}
+
+/// Removes what an import may have written after the first removal and before the uploads were marked. Later it finds them marked, and
+/// takes its content back itself.
+async fn remove_again(stores: &Stores, subject: &Subject, removed: &[String]) {
+    let removals = removed.iter().cloned().map(|upload_id| async move { stores.vault.remove(subject, &upload_id).await });
+    let mut outcomes = stream::iter(removals).buffer_unordered(REMOVALS);
+    while let Some(outcome) = outcomes.next().await {
+        if outcome.is_err() {
+            tracing::error!("an object was removed but could not be removed again; if it was imported meanwhile, it is still there");
+        }
+    }
 }
 
 /// What became of the objects of a subject's personal uploads.
@@ -36,7 +50,7 @@ struct Removals {
 async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, Error> {
     let Stores { repository, vault } = stores;
     let mut removals = Removals::default();
-    let Some(held) = repository.find(subject).await? else { return Ok(removals) };
+    let Some(held) = repository.begin_erasure(subject).await? else { return Ok(removals) };
     let (mut after, mut size) = (None, PageSize::default());
     loop {
         let page = repository.personal_uploads(&held, after.as_ref(), &mut size).await?;

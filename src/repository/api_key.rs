@@ -45,7 +45,7 @@ impl Repository {
             query = query.filter(Column::ApplicationId.eq(application.as_str()));
         }
         let query = query.order_by_asc(Column::ApplicationId).order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
-        query.all(self.read()).await?.into_iter().map(api_key).collect()
+        query.all(self.watch()).await?.into_iter().map(api_key).collect()
     }
 
     /// Revokes a key, and says whether there is one. A key that was revoked before keeps its time.

@@ -26,6 +26,9 @@ const SQLITE_BUSY: Duration = Duration::from_secs(10);
 /// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
 const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 
+/// How long a statement waits for another call's lock on a subject, on PostgreSQL, before the transaction is tried again.
+const LOCK_WAIT: &str = "10s";
+
 /// How long a call waits for a connection before it is told that the database is away.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
@@ -62,7 +65,8 @@ impl FromStr for StorageUrl {
         };
         let url = match engine {
             Engine::Sqlite => {
-                let path = text.trim_start_matches("sqlite:").trim_start_matches("//");
+                let path = text.strip_prefix("sqlite:").unwrap_or(text);
+                let path = path.strip_prefix("//").unwrap_or(path);
                 let path = path.split_once('?').map_or(path, |(path, _)| path);
                 if path.is_empty() || path == ":memory:" {
                     return Err(NotAStorageUrl);
@@ -135,11 +139,12 @@ impl Repository {
         Ok(match engine {
             Engine::Sqlite => {
                 let SqliteConnections { write, read, log } = open_sqlite(url, max_connections).await?;
-                Self { engine, write, read, log: Some(log), clock }
+                Self { engine, write, watch: read.clone(), read, log: Some(log), clock }
             }
             Engine::Postgres => {
                 let pool = open_postgres(url, max_connections).await?;
-                Self { engine, write: pool.clone(), read: pool, log: None, clock }
+                let watch = open_postgres(url, 1).await?;
+                Self { engine, write: pool.clone(), read: pool, watch, log: None, clock }
             }
         })
     }
@@ -202,7 +207,7 @@ impl Repository {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.read.execute_unprepared("SELECT 1").await?;
+        self.watch.execute_unprepared("SELECT 1").await?;
         Ok(())
     }
 
@@ -212,6 +217,7 @@ impl Repository {
     /// When the database refuses.
     pub async fn close(self) -> Result<(), Error> {
         self.read.close().await?;
+        self.watch.close().await?;
         self.write.close().await?;
         if let Some(log) = self.log {
             log.close().await?;
@@ -221,6 +227,10 @@ impl Repository {
 
     pub(super) fn read(&self) -> &DatabaseConnection {
         &self.read
+    }
+
+    pub(super) fn watch(&self) -> &DatabaseConnection {
+        &self.watch
     }
 
     pub(super) fn write(&self) -> &DatabaseConnection {
@@ -289,7 +299,8 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
         .test_before_acquire_if_idle_for(Duration::from_secs(5))
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
-        .set_application_name("userdata");
+        .set_application_name("userdata")
+        .map_sqlx_postgres_opts(|options| options.options([("lock_timeout", LOCK_WAIT)]));
     Ok(Database::connect(options).await?)
 }
 

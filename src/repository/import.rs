@@ -125,21 +125,22 @@ impl Import<'_> {
     /// What the database knows of these conversations.
     async fn known_conversations(&self, ids: impl Iterator<Item = &str>) -> Result<HashMap<String, Known>, Error> {
         let ids: HashSet<&str> = ids.collect();
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let mut known = HashMap::new();
+        for ids in ids.chunks(1_000) {
+            let rows: Vec<(String, i64, Option<i64>)> = conversations::Entity::find()
+                .select_only()
+                .columns([conversations::Column::Id, conversations::Column::CreatedAt, conversations::Column::ForgottenAt])
+                .filter(conversations::Column::SubjectId.eq(self.held.subject_id))
+                .filter(conversations::Column::Id.is_in(ids.iter().copied()))
+                .into_tuple()
+                .all(self.transaction)
+                .await?;
+            known.extend(rows.into_iter().map(|(id, created_at, forgotten_at)| {
+                (id, Known { created_at: Timestamp(created_at), forgotten: forgotten_at.is_some() })
+            }));
         }
-        let rows: Vec<(String, i64, Option<i64>)> = conversations::Entity::find()
-            .select_only()
-            .columns([conversations::Column::Id, conversations::Column::CreatedAt, conversations::Column::ForgottenAt])
-            .filter(conversations::Column::SubjectId.eq(self.held.subject_id))
-            .filter(conversations::Column::Id.is_in(ids))
-            .into_tuple()
-            .all(self.transaction)
-            .await?;
-        let known = |(id, created_at, forgotten_at): (String, i64, Option<i64>)| {
-            (id, Known { created_at: Timestamp(created_at), forgotten: forgotten_at.is_some() })
-        };
-        Ok(rows.into_iter().map(known).collect())
+        Ok(known)
     }
 
     /// Takes what is nested in a conversation along when its creation time changes: the time is part of their keys.
@@ -249,19 +250,20 @@ impl Import<'_> {
 
     async fn upload_embeddings(&mut self, batch: &ImportBatch) -> Result<(), Error> {
         let ids: HashSet<&str> = batch.upload_embeddings.iter().map(|at| at.record.upload_id.as_str()).collect();
-        if ids.is_empty() {
-            return Ok(());
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let mut live: HashSet<String> = HashSet::new();
+        for ids in ids.chunks(1_000) {
+            let found: Vec<String> = uploads::Entity::find()
+                .select_only()
+                .column(uploads::Column::Id)
+                .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
+                .filter(uploads::Column::Id.is_in(ids.iter().copied()))
+                .filter(uploads::Column::DeletedAt.is_null())
+                .into_tuple()
+                .all(self.transaction)
+                .await?;
+            live.extend(found);
         }
-        let live: Vec<String> = uploads::Entity::find()
-            .select_only()
-            .column(uploads::Column::Id)
-            .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
-            .filter(uploads::Column::Id.is_in(ids))
-            .filter(uploads::Column::DeletedAt.is_null())
-            .into_tuple()
-            .all(self.transaction)
-            .await?;
-        let live: HashSet<String> = live.into_iter().collect();
         let mut rows = HashMap::new();
         for At { index, record } in &batch.upload_embeddings {
             if live.contains(&record.upload_id) {

@@ -40,6 +40,8 @@ pub struct Repository {
     engine: Engine,
     write: DatabaseConnection,
     read: DatabaseConnection,
+    /// For reading API keys and asking whether the database is there: work that waits must not make the service look dead.
+    watch: DatabaseConnection,
     /// On SQLite, what empties the log after erasures.
     log: Option<SqliteLog>,
     clock: Clock,

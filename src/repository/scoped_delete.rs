@@ -14,6 +14,15 @@ use super::{
 use crate::domain::{record::DELETED, report::ScopesErased, scope::Scopes, subject::Subject};
 
 impl Repository {
+    /// Begins an erasure whose first step is outside of the database: raises the subject's epoch, so that exports which see some of that
+    /// step end. `None` if nothing was ever held about the subject.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin_erasure(&self, subject: &Subject) -> Result<Option<Held>, Error> {
+        in_transaction!(self, "begin_erasure", transaction => lock_for_erasure(transaction, subject).await)
+    }
+
     /// Erases the scopes. Of the vault, marks the uploads in `removed`, whose objects are gone, and removes their embeddings.
     ///
     /// # Errors
@@ -97,7 +106,7 @@ impl Erasure<'_> {
                 .exec_with_returning(self.transaction)
                 .await?;
             count += marked.len() as u64;
-            bytes += marked.iter().map(|row| row.size_bytes).sum::<i64>();
+            bytes = marked.iter().fold(bytes, |sum: i64, row| sum.saturating_add(row.size_bytes));
         }
         Ok((count, bytes))
     }

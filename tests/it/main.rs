@@ -15,6 +15,7 @@ mod lifecycle;
 mod logs;
 mod migrations;
 mod model;
+mod overlap;
 mod population;
 mod program;
 mod public_tools;

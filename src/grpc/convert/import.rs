@@ -7,7 +7,7 @@ use super::{Complaints, message::message};
 use crate::{
     domain::{
         import::{At, ContentPiece, ConversationElement, ImportBatch},
-        limits::{MAX_CONTENT_PIECE_BYTES, MAX_RECORD_BYTES},
+        limits::{MAX_CONTENT_PIECE_BYTES, MAX_RECORD_BYTES, MAX_REJECTIONS},
         record::{
             Assistant, CompactionCacheEntry, Conversation, ConversationMetadata, DELETED, Episode, Feedback, Memory, MemoryType, RecordKey,
             Session, Upload, UploadEmbedding,
@@ -19,8 +19,8 @@ use crate::{
 
 type Checked<T> = Result<T, Vec<FieldViolation>>;
 
-/// The acceptable records of a request, and what is wrong with the others: per record all violations.
-pub(crate) fn batch(path: String, request: proto::ImportUserDataRequest) -> (ImportBatch, Vec<Vec<FieldViolation>>) {
+/// The acceptable records of a request, and what became of the others.
+pub(crate) fn batch(path: String, request: proto::ImportUserDataRequest) -> (ImportBatch, Rejected) {
     let mut rejected = Rejected::default();
     let batch = ImportBatch {
         conversations: conversations(&path, request.conversations, &mut rejected),
@@ -38,17 +38,25 @@ pub(crate) fn batch(path: String, request: proto::ImportUserDataRequest) -> (Imp
         compaction_cache: rejected.sift(&format!("{path}.compaction_cache"), request.compaction_cache, compaction_cache),
         path,
     };
-    (batch, rejected.0)
+    (batch, rejected)
 }
 
-/// What is wrong with each record that is not acceptable.
+/// What is wrong with the records that are not acceptable.
 #[derive(Default)]
-struct Rejected(Vec<Vec<FieldViolation>>);
+pub(crate) struct Rejected {
+    /// How many they are.
+    pub(crate) records: u64,
+    /// All violations of the first of them, as many as an import tells.
+    pub(crate) violations: Vec<FieldViolation>,
+}
 
 impl Rejected {
     fn add(&mut self, path: &str, violations: Vec<FieldViolation>) {
-        let full = |violation: FieldViolation| FieldViolation::new(format!("{path}.{}", violation.field), violation.complaint);
-        self.0.push(violations.into_iter().map(full).collect());
+        self.records += 1;
+        if self.violations.len() < MAX_REJECTIONS {
+            let full = |violation: FieldViolation| FieldViolation::new(format!("{path}.{}", violation.field), violation.complaint);
+            self.violations.extend(violations.into_iter().map(full));
+        }
     }
 
     /// The acceptable ones of some records, each with its index.
@@ -102,7 +110,10 @@ fn conversations(path: &str, elements: Vec<proto::Conversation>, rejected: &mut 
                 messages.iter().map(|at| ("messages", at.index)).chain(nested_feedback.iter().map(|at| ("feedback", at.index)))
             {
                 let nowhere = Complaint::Rule("is nested in a conversation whose id is not valid");
-                rejected.0.push(vec![FieldViolation::new(format!("{path}.{name}[{index}]"), nowhere)]);
+                rejected.records += 1;
+                if rejected.violations.len() < MAX_REJECTIONS {
+                    rejected.violations.push(FieldViolation::new(format!("{path}.{name}[{index}]"), nowhere));
+                }
             }
         }
     }
