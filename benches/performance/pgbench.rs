@@ -37,7 +37,6 @@ impl Pgbench {
         let mut shell = Shell::open(&data.database)?;
         shell.run(&format!("ALTER DATABASE {name} SET log_statement = 'all';"))?;
         let server = Server::ours(&data.database, folder, &[])?;
-        shell.run(&format!("ALTER DATABASE {name} RESET log_statement;"))?;
         let client = Client::connect(&server, &data.key).await?;
         let mut pgbench = Self { folder: folder.to_owned(), scripts: Vec::new(), statements: 0, variables: Vec::new() };
         for (nth, user) in users.iter().enumerate() {
@@ -52,6 +51,7 @@ impl Pgbench {
             fs::write(&script, statements.join(";\n") + ";\n")?;
             pgbench.scripts.push(script);
         }
+        shell.run(&format!("ALTER DATABASE {name} RESET log_statement;"))?;
         server.stop().await?;
         Ok(pgbench)
     }
