@@ -94,7 +94,11 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // Killed, sqlite3 would leave its log behind.
+        let quit = if self.engine == Engine::Sqlite { ".quit" } else { "\\q" };
+        if writeln!(self.input, "\n{quit}").is_err() {
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }

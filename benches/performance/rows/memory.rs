@@ -80,7 +80,7 @@ async fn read_slowly(server: &Server, data: &Dataset, token: &str, readers: usiz
         let mut stream = client.open_export(token).await?;
         let mut bytes = 0.0;
         while began.elapsed() < time {
-            let Some(frame) = stream.message().await? else { break };
+            let Some(frame) = stream.message().await? else { return Ok(()) };
             bytes += frame.len() as f64;
             sleep(Duration::from_secs_f64(bytes / BYTES_PER_SECOND).saturating_sub(began.elapsed())).await;
         }
