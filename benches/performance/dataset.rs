@@ -3,9 +3,11 @@
 use std::{
     hash::{DefaultHasher, Hash},
     path::Path,
+    sync::mpsc::sync_channel,
+    thread,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use prost::Message as _;
 use prost_types::Timestamp;
 use userdata::domain::digest::{ExportDigest, RecordDigest};
@@ -64,7 +66,14 @@ impl Dataset {
         } else {
             shell.run("BEGIN; SET LOCAL synchronous_commit = off;")?;
         }
-        let expected = write(&population, engine, layout, |piece| shell.begin(piece))?;
+        // The next piece is made while the shell reads the last.
+        let (send, pieces) = sync_channel::<Vec<u8>>(4);
+        let expected = thread::scope(|scope| {
+            let population = &population;
+            let made = scope.spawn(move || write(population, engine, layout, |piece| Ok(send.send(piece.to_vec())?)));
+            pieces.into_iter().try_for_each(|piece| shell.begin(&piece))?;
+            made.join().map_err(|_| anyhow!("no rows could be made"))?
+        })?;
         shell.run((layout.after)(engine))?;
         shell.run("COMMIT;")?;
         match engine {

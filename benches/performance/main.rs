@@ -22,7 +22,7 @@ mod server;
 mod shell;
 mod world;
 
-use std::{convert::Infallible, io::Write, process::ExitCode};
+use std::{convert::Infallible, io::Write, process::ExitCode, time::Instant};
 
 use anyhow::{bail, ensure};
 use clap::{Parser, Subcommand};
@@ -96,7 +96,7 @@ async fn measure(args: &Args) -> anyhow::Result<ExitCode> {
         if !asked_for(row) {
             continue;
         }
-        report::say(&format!("row {row}"))?;
+        let began = Instant::now();
         let engines: &[Engine] = match row {
             1 | 5 | 6 => &[Postgres],
             2 | 4 | 7 => &[Sqlite],
@@ -105,6 +105,7 @@ async fn measure(args: &Args) -> anyhow::Result<ExitCode> {
         for &engine in engines {
             outcomes.extend(measure_row(row, &mut world, engine).await?);
         }
+        report::say(&format!("row {row} took {:.0} s", began.elapsed().as_secs_f64()))?;
     }
     report::table(&outcomes)?;
     report::write_json(&outcomes, args.quick)?;

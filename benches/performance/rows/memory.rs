@@ -31,13 +31,13 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
     let data = world.main(engine)?;
     let token = world.largest_user();
     let mut alone = Vec::new();
-    for _ in 0..world.rounds {
+    for _ in 0..if world.quick { 1 } else { world.rounds } {
         alone.push(
             above_idle(world, &data, async |server: &Server| Client::connect(server, &data.key).await?.export(&token).await.map(drop))
                 .await?,
         );
     }
-    let time = Duration::from_secs(if world.quick { 4 } else { 15 });
+    let time = world.seconds(3, 15);
     let slow = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, 1, time).await).await?;
     let many = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, READERS, time).await).await?;
     let held = held_while_waiting(world, &data, &token).await?;

@@ -29,12 +29,12 @@ pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow:
         let copy = data.database.copy("bench_copy")?;
         let server = Server::ours(&copy, world.folder(), &[])?;
         let client = Client::connect(&server, &data.key).await?;
-        let most = client.export_for(&users, CALLERS, Duration::from_secs(1)).await?.len() as f64;
+        let most = client.export_for(&users, CALLERS, Duration::from_millis(500)).await?.len() as f64 * 2.0;
         if rate == 0.0 {
             rate = most * SHARE;
         }
         copy.settle()?;
-        let time = Duration::from_secs(if world.quick { 2 } else { 5 });
+        let time = world.seconds(1, 5);
         let pause = async {
             sleep(time).await;
             Ok(())

@@ -69,7 +69,7 @@ impl Table {
 }
 
 pub(crate) async fn beside_small_table(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
-    let [small, large] = if world.quick { [world.largest / 2, world.largest * 2] } else { [world.largest / 10, world.largest * 10] };
+    let [small, large] = if world.quick { [world.largest / 4, world.largest] } else { [world.largest / 10, world.largest * 10] };
     ensure!(world.rounds <= 8, "row 12 has users for 8 rounds");
     let mut in_large = Table::with(large, world, engine).await?;
     let mut in_small = Table::with(small, world, engine).await?;

@@ -12,7 +12,7 @@ use crate::{
     rounds::{Goal, Outcome, Sample, alternate, measure, time},
     server::Server,
     shell::Shell,
-    world::{BODY_BYTES, World},
+    world::World,
 };
 
 /// Users erased in each round, one after the other, for there are few records to each.
@@ -111,7 +111,7 @@ async fn erase_by_sql(database: &Database) -> anyhow::Result<Sample> {
 pub(crate) async fn beside_few_messages(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let messages = world.largest.min(100_000);
     let population =
-        Population::default().with("many", 1, messages, messages / DIALOGUES, BODY_BYTES).with("few", 1, DIALOGUES, 1, BODY_BYTES);
+        Population::default().with("many", 1, messages, messages / DIALOGUES, 60).with("few", 1, DIALOGUES, 1, 60);
     let data = Dataset::of_service(engine, "bench_dialogues", world.folder(), population)?;
     let server = Server::ours(&data.database, world.folder(), &[])?;
     let client = Client::connect(&server, &data.key).await?;
