@@ -45,6 +45,7 @@ fn draw_one(file: &Path, title: &str, curves: &[&Curve]) -> anyhow::Result<()> {
     let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
     let sizes = points().map(|(size, _)| size).min().zip(points().map(|(size, _)| size).max()).context("no points")?;
     let (least, most) = points().fold((f64::INFINITY, 0.0_f64), |(least, most), (_, time)| (least.min(time), most.max(time)));
+    // The legend is above the curves.
 
     let drawing = SVGBackend::new(file, (760, 460)).into_drawing_area();
     drawing.fill(&WHITE)?;
@@ -53,14 +54,13 @@ fn draw_one(file: &Path, title: &str, curves: &[&Curve]) -> anyhow::Result<()> {
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .build_cartesian_2d((sizes.0..sizes.1).log_scale(), (least / 1.5..most * 1.5).log_scale())?;
+        .build_cartesian_2d((sizes.0..sizes.1).log_scale(), (least / 1.5..most * 6.0).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("messages of the user")
         .y_desc("µs per message")
-        .x_label_formatter(&|size| format!("10^{}", size.max(&1).ilog10()))
         .y_label_formatter(&|time| format!("{time}"))
-        .light_line_style(WHITE)
+        .max_light_lines(0)
         .draw()?;
     for (nth, curve) in curves.iter().enumerate() {
         let ours = curve.label.starts_with("ours");
