@@ -37,7 +37,7 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
                 .await?,
         );
     }
-    let time = world.seconds(3, 15);
+    let time = world.seconds(2, 15);
     let slow = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, 1, time).await).await?;
     let many = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, READERS, time).await).await?;
     let held = held_while_waiting(world, &data, &token).await?;
@@ -100,7 +100,7 @@ async fn held_while_waiting(world: &World, data: &Dataset, token: &str) -> anyho
         anyhow::Ok((client, stream))
     });
     let waiting = try_join_all(opened).await?;
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(1)).await;
     let other = Client::connect(&server, &data.key).await?;
     timeout(PROMPT, other.export("small_0")).await.context("while readers wait, no other call gets through")??;
     let held = most_held(&data.database).await?;
@@ -114,7 +114,7 @@ async fn most_held(database: &Database) -> anyhow::Result<f64> {
     let mut most = 0.0_f64;
     if database.engine == Engine::Postgres {
         let mut shell = Shell::open(database)?;
-        for _ in 0..20 {
+        for _ in 0..10 {
             most = most.max(shell.run(HELD)?.trim().parse()?);
             sleep(Duration::from_millis(100)).await;
         }
