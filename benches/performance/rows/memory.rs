@@ -38,8 +38,9 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
         );
     }
     let time = world.seconds(2, 15);
-    let slow = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, 1, time).await).await?;
-    let many = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, READERS, time).await).await?;
+    let slow =
+        async |readers| above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, readers, time).await).await;
+    let (one, many) = (slow(1).await?, slow(READERS).await?);
     let held = held_while_waiting(world, &data, &token).await?;
 
     let outcome = |what: String, unit, goal: f64, values: Vec<f64>| Outcome {
@@ -55,7 +56,7 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
     };
     Ok(vec![
         outcome(format!("memory of an export of {} messages", world.largest), " MiB", 16.0, alone),
-        outcome("memory of an export to a reader of 1 MB/s".to_owned(), " MiB", 16.0, vec![slow]),
+        outcome("memory of an export to a reader of 1 MB/s".to_owned(), " MiB", 16.0, vec![one]),
         outcome(format!("memory per reader, {READERS} of 1 MB/s"), " MiB", 2.0, vec![many / READERS as f64]),
         outcome(format!("connections held while {READERS} readers wait"), "", 0.0, vec![held]),
     ])
