@@ -52,6 +52,7 @@ fn draw_one(file: &Path, title: &str, curves: &[&Curve]) -> anyhow::Result<()> {
     let mut chart = ChartBuilder::on(&drawing)
         .caption(title, ("sans-serif", 20))
         .margin(12)
+        .margin_right(36)
         .x_label_area_size(44)
         .y_label_area_size(56)
         .build_cartesian_2d((sizes.0..sizes.1).log_scale(), (least / 1.5..most * 6.0).log_scale())?;

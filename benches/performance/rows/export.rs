@@ -78,7 +78,8 @@ pub(crate) async fn beside_shell(world: &mut World, engine: Engine) -> anyhow::R
 pub(crate) async fn beside_plain(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let ours = Ours::start(world, engine).await?;
     let plain = world.plain(engine).await?;
-    let token = world.largest_user();
+    let (messages, times) = if world.quick { (world.largest / 10, 5) } else { (world.largest, 1) };
+    let token = World::user_of(messages);
     let (goal, want) = if engine == Engine::Sqlite { (4.0, 6.0) } else { (2.0, 3.0) };
     let mut outcomes = Vec::new();
     for with_digests in if world.quick { &[true][..] } else { &[true, false] }.iter().copied() {
@@ -91,18 +92,20 @@ pub(crate) async fn beside_plain(world: &mut World, engine: Engine) -> anyhow::R
         }
         let pairs = alternate(
             world.rounds,
-            async || ours.export(&token, 1).await,
+            async || ours.export(&token, times).await,
             async || {
                 measure(server.pid(), &plain.database, async {
-                    client.export(&token).await?;
-                    Ok(f64::from(plain.messages(&token)?))
+                    for _ in 0..times {
+                        client.export(&token).await?;
+                    }
+                    Ok(f64::from(times * plain.messages(&token)?))
                 })
                 .await
             },
         )
         .await?;
         server.stop().await?;
-        let what = format!("export of {} messages per CPU second", world.largest);
+        let what = format!("export of {messages} messages per CPU second");
         let (against, goal) =
             if with_digests { ("plain version", Goal::AtLeast(goal)) } else { ("plain version without SHA-256", Goal::None) };
         outcomes.push(Outcome::of((3, engine), (what, against), (goal, want), pairs, thrift));
