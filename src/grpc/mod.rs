@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod client;
 mod convert;
+pub mod deadline;
 mod delete_user_messages;
 pub mod document;
 pub mod export_frame;

@@ -54,6 +54,12 @@ pub fn draining() -> Status {
     try_again(Code::Unavailable, ErrorReason::Draining, message, DRAIN_RETRY)
 }
 
+/// The answer to a call whose deadline has passed.
+pub fn deadline_exceeded() -> Status {
+    let message = "the deadline of the call has passed; give it more time, and an export the last resume token that arrived";
+    with_reason(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message, |_| ())
+}
+
 /// The answer to a caller who may not do this.
 pub fn not_permitted(reason: &NotPermitted) -> Status {
     with_reason(Code::PermissionDenied, ErrorReason::NotPermitted, reason.to_string(), |_| ())

@@ -17,6 +17,7 @@ use crate::{
     grpc::{
         Services,
         auth::AuthInterceptor,
+        deadline::DeadlineLayer,
         proto::{
             self,
             server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
@@ -63,6 +64,7 @@ impl Server {
         let serve = Transport::builder()
             .layer(CallLogLayer)
             .layer(MapResponseLayer::new(status::with_reasons))
+            .layer(DeadlineLayer)
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_max_pending_accept_reset_streams(Some(config.max_error_resets as usize))
             .http2_max_local_error_reset_streams(Some(config.max_error_resets as usize))

@@ -8,6 +8,7 @@ mod catalogue;
 mod client_commands;
 mod command_line;
 mod credentials;
+mod deadline;
 mod delete_messages;
 mod exported;
 mod isolation;
