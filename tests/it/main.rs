@@ -26,6 +26,7 @@ mod resume;
 mod round_trip;
 mod rpc;
 mod scoped_delete;
+mod slow_store;
 mod sqlite_file;
 mod structure;
 mod vault;

@@ -201,6 +201,7 @@ async fn an_erasure_ends_the_exports_it_overlaps(world: World) {
     let erasures = [
         None,
         Some(ScopedDeleteRequest { user_token: user_token.clone(), sessions: true, ..Default::default() }),
+        Some(ScopedDeleteRequest { user_token: user_token.clone(), vault: true, ..Default::default() }),
         Some(ScopedDeleteRequest { user_token: user_token.clone(), dialogues: true, ..Default::default() }),
     ];
     for scopes in erasures {
