@@ -26,7 +26,8 @@ const SQLITE_BUSY: Duration = Duration::from_secs(10);
 /// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
 const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 
-/// How long a statement waits for another call's lock on a subject, on PostgreSQL, before the transaction is tried again.
+/// How long a statement waits for another call's lock on a subject, on PostgreSQL, before the transaction is tried again;
+/// unless the database's URL says how long.
 const LOCK_WAIT: &str = "10s";
 
 /// How long a call waits for a connection before it is told that the database is away.
@@ -300,7 +301,10 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
         .set_application_name("userdata")
-        .map_sqlx_postgres_opts(|options| options.options([("lock_timeout", LOCK_WAIT)]));
+        .map_sqlx_postgres_opts(|options| match options.get_options() {
+            Some(of_url) if of_url.contains("lock_timeout") => options,
+            _ => options.options([("lock_timeout", LOCK_WAIT)]),
+        });
     Ok(Database::connect(options).await?)
 }
 
