@@ -121,6 +121,10 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
             try_again(Code::Aborted, ErrorReason::Conflict, message, DRAIN_RETRY)
         }
         operations::Error::ErasedMeanwhile => erased_meanwhile(),
+        operations::Error::ReplacedMeanwhile => {
+            let message = "the content of an upload was replaced while it was exported; begin a new export";
+            with_reason(Code::Aborted, ErrorReason::Conflict, message, |_| ())
+        }
         operations::Error::ObjectStore(_) => {
             let message = "the object store cannot be reached; try again";
             try_again(Code::Unavailable, ErrorReason::ObjectStoreUnavailable, message, STORE_RETRY)

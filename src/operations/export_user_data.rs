@@ -118,6 +118,7 @@ enum Stage {
 struct PendingContent {
     upload: RecordKey,
     offset: u64,
+    version: u64,
 }
 
 /// Records read and not yet given out.
@@ -172,7 +173,7 @@ impl Export {
     /// The next items, about a frame's worth; empty at the end.
     ///
     /// # Errors
-    /// When the subject was erased since it was looked up, or a store does not answer.
+    /// When the subject was erased since it was looked up, content was replaced while it was read, or a store does not answer.
     pub async fn next_block(&mut self) -> Result<Vec<Item>, Error> {
         let Some(held) = self.held else { return Ok(Vec::new()) };
         let mut block = Vec::new();
@@ -213,8 +214,11 @@ impl Export {
                         };
                         reader.next(read, |record| &record.key).await?.map(|upload| {
                             let with_content = choices.include_upload_content && upload.deleted_at.is_none();
-                            *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0 });
-                            Item::Upload(upload, if with_content { InUpload::Content(0) } else { InUpload::Complete })
+                            *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0, version: 0 });
+                            Item::Upload(
+                                upload,
+                                if with_content { InUpload::Content { offset: 0, version: 0 } } else { InUpload::Complete },
+                            )
                         })
                     }
                 },
@@ -243,13 +247,14 @@ impl Export {
 impl PendingContent {
     /// The next piece, and what remains after it.
     async fn next_piece(self, vault: &Vault, subject: &Subject) -> Result<(ContentItem, Option<Self>), Error> {
-        let Self { upload, offset } = self;
-        let Some(piece) = vault.read(subject, &upload.id, offset).await? else {
+        let Self { upload, offset, version } = self;
+        let Some(piece) = vault.read(subject, &upload.id, offset, version).await? else {
             return Ok((ContentItem { upload, offset, data: None, within: InUpload::Complete }, None));
         };
         let end = offset.saturating_add(piece.data.len() as u64);
-        let rest = (end < piece.size).then(|| Self { upload: upload.clone(), offset: end });
-        let within = if rest.is_some() { InUpload::Content(end) } else { InUpload::Complete };
+        let version = piece.version;
+        let rest = (end < piece.size).then(|| Self { upload: upload.clone(), offset: end, version });
+        let within = if rest.is_some() { InUpload::Content { offset: end, version } } else { InUpload::Complete };
         Ok((ContentItem { upload, offset, data: Some(piece.data), within }, rest))
     }
 }
@@ -263,8 +268,8 @@ impl Stage {
             Position::Feedback(key) => Self::Feedback(Reader::begin(Some(key))),
             Position::Memory(key) => Self::Memories(Reader::begin(Some(key))),
             Position::Upload(key, InUpload::Complete) => Self::Uploads(Reader::begin(Some(key)), None),
-            Position::Upload(key, InUpload::Content(offset)) => {
-                let pending = PendingContent { upload: key.clone(), offset };
+            Position::Upload(key, InUpload::Content { offset, version }) => {
+                let pending = PendingContent { upload: key.clone(), offset, version };
                 Self::Uploads(Reader::begin(Some(key)), Some(pending))
             }
             Position::Assistant(key) => Self::Assistants(Reader::begin(Some(key))),

@@ -10,11 +10,10 @@ use tokio::{
     sync::watch,
     time::timeout,
 };
-use tonic::{Code, transport::Endpoint};
+use tonic::Code;
 use userdata::grpc::{
-    client::Credential,
     document::UserDocument,
-    proto::{ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse, user_data_service_client::UserDataServiceClient},
+    proto::{ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse},
 };
 
 use crate::{
@@ -22,8 +21,9 @@ use crate::{
     on_both_engines,
     program::Program,
     records,
+    resume::slow_client,
     rpc::assert_reason,
-    world::{ACME, Client, World},
+    world::{Client, World},
 };
 
 on_both_engines!(
@@ -177,11 +177,7 @@ async fn an_export_ends_before_it_shows_a_vault_half_erased(mut world: World) {
     let mut store = SlowStore::start(&mut world).await;
     let mut client = world.client().await;
     import_uploads(&mut client, 8).await;
-    // A client that takes little at a time, so that the server has to wait for it.
-    let endpoint = Endpoint::from_shared(format!("http://{}", world.address)).unwrap();
-    let channel = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535).connect().await.unwrap();
-    let mut slow = UserDataServiceClient::with_interceptor(channel, Credential::api_key(ACME, world.key(ACME)).unwrap());
-    let mut export = slow.export_user_data(with_content("anna")).await.unwrap().into_inner();
+    let mut export = slow_client(&world).await.export_user_data(with_content("anna")).await.unwrap().into_inner();
     export.message().await.unwrap().unwrap();
 
     store.hold(Held::Answers(REMOVAL));
