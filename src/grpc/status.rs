@@ -100,6 +100,10 @@ pub fn with_reasons<B>(mut response: http::Response<B>) -> http::Response<B> {
                 let message = "the request is not a message of this contract; generate the client from its proto files";
                 with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, message, |_| ())
             }
+            Code::Unimplemented => {
+                let message = "the contract has no such service or method, or not this compression; server reflection tells what there is";
+                with_reason(Code::Unimplemented, ErrorReason::NotSupported, message, |_| ())
+            }
             _ => return response,
         },
         _ => return response,
