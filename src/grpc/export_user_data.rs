@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
+    caught::caught,
     convert::request,
     export_frame::ExportFrame,
     frame_packer::FramePacker,
@@ -65,19 +66,19 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     export.resume(state.position.clone());
     let packer = FramePacker::new(subject, choices, state);
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
-    tokio::spawn(run(export, packer, call, sender, services.cut.clone()));
+    let work = send_all(export, packer, Arc::clone(&call), sender.clone());
+    tokio::spawn(run(work, call, sender, services.cut.clone()));
     Ok(ReceiverStream::new(receiver))
 }
 
 /// Reads, packs and sends until the end, the client's leave, or the cut.
 async fn run(
-    export: Export,
-    packer: FramePacker,
+    work: impl Future<Output = Result<(), Status>>,
     call: Arc<Call>,
     sender: mpsc::Sender<Result<ExportFrame, Status>>,
     cut: CancellationToken,
 ) {
-    let outcome = cut.run_until_cancelled(send_all(export, packer, &call, &sender)).await;
+    let outcome = cut.run_until_cancelled(caught(&call, work)).await.map(Result::flatten);
     if let Err(status) = outcome.unwrap_or_else(|| Err(status::draining())) {
         // A client that stopped reading must not hold up the cut: it gets the status if there is room for it.
         let _ = if cut.is_cancelled() { sender.try_send(Err(status)).ok() } else { sender.send(Err(status)).await.ok() };
@@ -87,11 +88,11 @@ async fn run(
 async fn send_all(
     mut export: Export,
     mut packer: FramePacker,
-    call: &Call,
-    sender: &mpsc::Sender<Result<ExportFrame, Status>>,
+    call: Arc<Call>,
+    sender: mpsc::Sender<Result<ExportFrame, Status>>,
 ) -> Result<(), Status> {
     loop {
-        let items = export.next_block().await.map_err(|error| status::failed(&error, call))?;
+        let items = export.next_block().await.map_err(|error| status::failed(&error, &call))?;
         if items.is_empty() {
             break;
         }
@@ -105,4 +106,23 @@ async fn send_all(
     // The client is gone, or has everything now.
     let _ = sender.send(Ok(packer.finish())).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_export_that_panics_ends_with_internal_and_not_as_if_it_were_whole() {
+        let (sender, mut receiver) = mpsc::channel(FRAMES_AHEAD);
+        let work = async { panic!("hunter2") };
+        run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new()).await;
+        let Some(Err(status)) = receiver.recv().await else { panic!("no status") };
+        assert_eq!(status.code(), Code::Internal);
+        assert_eq!(status.get_details_error_info().unwrap().reason, "ERROR_REASON_INTERNAL");
+        assert!(receiver.recv().await.is_none());
+    }
 }

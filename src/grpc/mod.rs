@@ -1,6 +1,7 @@
 //! All that knows tonic and prost. Absent on purpose: SQL, and what an operation does.
 
 pub mod auth;
+pub mod caught;
 pub mod client;
 mod convert;
 pub mod deadline;

@@ -135,13 +135,18 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
         }
         operations::Error::Unforeseen(_) => {
             tracing::error!(request_id = call.request_id(), %error, "unforeseen");
-            let mut details = ErrorDetails::new();
-            let metadata = HashMap::from([("request_id".to_owned(), call.request_id().to_owned())]);
-            details.set_error_info(ErrorReason::Internal.as_str_name(), DOMAIN, metadata);
-            let message = format!("something unforeseen happened; the server's log tells what, under request id {}", call.request_id());
-            Status::with_error_details(Code::Internal, message, details)
+            unforeseen(call)
         }
     }
+}
+
+/// The answer where this program is wrong.
+pub fn unforeseen(call: &Call) -> Status {
+    let mut details = ErrorDetails::new();
+    let metadata = HashMap::from([("request_id".to_owned(), call.request_id().to_owned())]);
+    details.set_error_info(ErrorReason::Internal.as_str_name(), DOMAIN, metadata);
+    let message = format!("something unforeseen happened; the server's log tells what, under request id {}", call.request_id());
+    Status::with_error_details(Code::Internal, message, details)
 }
 
 /// The answer to an export whose subject was erased.
