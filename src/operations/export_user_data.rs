@@ -3,7 +3,7 @@
 //! Between two blocks nothing is held: no connection, no transaction. Every block is confirmed after it was read: if the subject was erased
 //! since the export began, the block is not given out.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use bytes::Bytes;
 
@@ -27,9 +27,9 @@ pub enum Item {
     /// A conversation, without what is nested in it.
     Conversation(Conversation),
     /// A message of a conversation.
-    Message(Parent, Message),
+    Message(Arc<Parent>, Message),
     /// Feedback given in a conversation.
-    NestedFeedback(Parent, Feedback),
+    NestedFeedback(Arc<Parent>, Feedback),
     /// Detached feedback.
     Feedback(Feedback),
     /// A memory.
@@ -98,6 +98,8 @@ pub struct Export {
     stores: Stores,
     subject: Subject,
     held: Option<Held>,
+    /// What the export was asked for, and is held.
+    wanted: Categories,
     choices: ExportChoices,
     stage: Stage,
 }
@@ -156,8 +158,10 @@ impl Export {
     /// # Errors
     /// When the database does not answer.
     pub async fn begin(stores: Stores, subject: Subject, choices: ExportChoices) -> Result<Self, Error> {
-        let held = stores.repository.find(&subject).await?;
-        Ok(Self { stores, subject, held, choices, stage: Stage::resume(choices, Position::Start) })
+        let found = stores.repository.find_with_categories(&subject).await?;
+        let wanted = found.map_or_else(Categories::default, |(_, held)| held.and(choices.categories));
+        let held = found.map(|(held, _)| held);
+        Ok(Self { stores, subject, held, wanted, choices, stage: Stage::resume(wanted, choices.include_deleted, Position::Start) })
     }
 
     /// The subject's epoch when it was looked up.
@@ -167,7 +171,7 @@ impl Export {
 
     /// Goes on from `position`.
     pub fn resume(&mut self, position: Position) {
-        self.stage = Stage::resume(self.choices, position);
+        self.stage = Stage::resume(self.wanted, self.choices.include_deleted, position);
     }
 
     /// The next items, about a frame's worth; empty at the end.
@@ -176,6 +180,10 @@ impl Export {
     /// When the subject was erased since it was looked up, content was replaced while it was read, or a store does not answer.
     pub async fn next_block(&mut self) -> Result<Vec<Item>, Error> {
         let Some(held) = self.held else { return Ok(Vec::new()) };
+        if matches!(self.stage, Stage::End) {
+            // The block before was read to the end, and confirmed.
+            return Ok(Vec::new());
+        }
         let mut block = Vec::new();
         let mut bytes = 0;
         while bytes < FRAME_TARGET_BYTES
@@ -189,7 +197,7 @@ impl Export {
     }
 
     async fn next_item(&mut self, held: &Held) -> Result<Option<Item>, Error> {
-        let Self { stores: Stores { repository, vault }, subject, choices, stage, .. } = self;
+        let Self { stores: Stores { repository, vault }, subject, wanted, choices, stage, .. } = self;
         let include_deleted = choices.include_deleted;
         loop {
             let item = match stage {
@@ -239,7 +247,7 @@ impl Export {
             if item.is_some() {
                 return Ok(item);
             }
-            *stage = mem::replace(stage, Stage::End).next(choices.categories);
+            *stage = mem::replace(stage, Stage::End).next(*wanted);
         }
     }
 }
@@ -261,10 +269,10 @@ impl PendingContent {
 
 impl Stage {
     /// Where an export at `position` goes on.
-    fn resume(choices: ExportChoices, position: Position) -> Self {
+    fn resume(wanted: Categories, include_deleted: bool, position: Position) -> Self {
         match position {
-            Position::Start => Self::conversations(choices, None).skip_unless(choices.categories),
-            Position::Conversation(key, within) => Self::conversations(choices, Some((key, within))),
+            Position::Start => Self::conversations(wanted, include_deleted, None).skip_unless(wanted),
+            Position::Conversation(key, within) => Self::conversations(wanted, include_deleted, Some((key, within))),
             Position::Feedback(key) => Self::Feedback(Reader::begin(Some(key))),
             Position::Memory(key) => Self::Memories(Reader::begin(Some(key))),
             Position::Upload(key, InUpload::Complete) => Self::Uploads(Reader::begin(Some(key)), None),
@@ -279,12 +287,12 @@ impl Stage {
         }
     }
 
-    fn conversations(choices: ExportChoices, begin: Option<(RecordKey, InConversation)>) -> Self {
-        Self::Conversations(Box::new(ConversationReader::new(choices, begin)))
+    fn conversations(wanted: Categories, include_deleted: bool, begin: Option<(RecordKey, InConversation)>) -> Self {
+        Self::Conversations(Box::new(ConversationReader::new(wanted, include_deleted, begin)))
     }
 
-    /// The stage after this one, of those that the export was asked for.
-    fn next(self, categories: Categories) -> Self {
+    /// The stage after this one, of those of which something is wanted.
+    fn next(self, wanted: Categories) -> Self {
         let next = match self {
             Self::Conversations(_) => Self::Feedback(Reader::begin(None)),
             Self::Feedback(_) => Self::Memories(Reader::begin(None)),
@@ -294,12 +302,12 @@ impl Stage {
             Self::Sessions(_) => Self::CompactionCache(Reader::begin(None)),
             Self::CompactionCache(_) | Self::End => Self::End,
         };
-        next.skip_unless(categories)
+        next.skip_unless(wanted)
     }
 
-    /// This stage if the export was asked for it, else the next that it was asked for.
-    fn skip_unless(self, categories: Categories) -> Self {
-        let asked_for: &[Category] = match self {
+    /// This stage if anything of it is wanted, else the next of which something is.
+    fn skip_unless(self, wanted: Categories) -> Self {
+        let kinds: &[Category] = match self {
             Self::Conversations(_) => &[Category::Conversations, Category::Messages, Category::Feedback],
             Self::Feedback(_) => &[Category::Feedback],
             Self::Memories(_) => &[Category::Memories],
@@ -309,6 +317,6 @@ impl Stage {
             Self::CompactionCache(_) => &[Category::CompactionCache],
             Self::End => return Self::End,
         };
-        if asked_for.iter().any(|category| categories.contain(*category)) { self } else { self.next(categories) }
+        if kinds.iter().any(|category| wanted.contain(*category)) { self } else { self.next(wanted) }
     }
 }

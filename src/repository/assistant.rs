@@ -6,6 +6,7 @@ use super::{
     Error, Held, Repository,
     entity::assistant::{Column, Entity, Model},
     page::{Page, PageSize, in_order, read_page},
+    row::FromRow,
 };
 use crate::domain::{
     record::{Assistant, RecordKey},
@@ -28,7 +29,7 @@ impl Repository {
         if !include_deleted {
             select = select.filter(Column::DeletedAt.is_null());
         }
-        read_page(self.read(), select, size, |row| Ok(record(row)), Assistant::bytes).await
+        read_page(self.read(), select, size, |row| Ok(record(Model::from_row(row)?)), Assistant::bytes).await
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     Error, Held, Repository,
     entity::compaction_cache::{Entity, Model},
     page::{Page, PageSize, in_order, read_page},
+    row::FromRow,
 };
 use crate::domain::{
     record::{CompactionCacheEntry, RecordKey},
@@ -21,7 +22,8 @@ impl Repository {
         after: Option<&RecordKey>,
         size: &mut PageSize,
     ) -> Result<Page<CompactionCacheEntry>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(row)), CompactionCacheEntry::bytes).await
+        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(Model::from_row(row)?)), CompactionCacheEntry::bytes)
+            .await
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     Error, Held, Repository,
     entity::conversation::{Column, Entity, Model},
     page::{Page, PageSize, columns, in_order, key_values, read_page},
+    row::FromRow,
 };
 use crate::domain::{
     record::{Conversation, ConversationMetadata, RecordKey},
@@ -24,7 +25,7 @@ impl Repository {
             ConversationsFrom::After(key) => in_order::<Entity>(held, Some(key)),
             ConversationsFrom::At(key) => in_order::<Entity>(held, None).filter(columns(["created_at", "id"]).gte(key_values(key))),
         };
-        read_page(self.read(), select, size, |row| Ok(record(row)), Conversation::bytes).await
+        read_page(self.read(), select, size, |row| Ok(record(Model::from_row(row)?)), Conversation::bytes).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Feedback: rows and records, nested in a conversation or detached from all that an export shows.
 
+use std::sync::Arc;
+
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
     sea_query::{Expr, ExprTrait},
@@ -13,6 +15,7 @@ use super::{
     },
     message::{Stretch, stretch_of},
     page::{Page, PageSize, in_order, read_page},
+    row::FromRow,
 };
 use crate::domain::{
     record::{Feedback, RecordKey},
@@ -30,17 +33,18 @@ impl Repository {
         stretch: &Stretch,
         include_deleted: bool,
         size: &mut PageSize,
-    ) -> Result<Page<(RecordKey, Feedback)>, Error> {
+    ) -> Result<Page<(Arc<RecordKey>, Feedback)>, Error> {
         let select = stretch_of::<Entity>(held, stretch).filter(shown(include_deleted));
         read_page(
             self.read(),
             select,
             size,
-            |row: Model| {
+            |row| {
+                let row = Model::from_row(row)?;
                 let (Some(created_at), Some(id)) = (row.conversation_created_at, row.conversation_id.clone()) else {
                     return Err(Error::Corrupt("feedback.conversation_id: half of a key"));
                 };
-                Ok((RecordKey { created_at: Timestamp(created_at), id }, record(row)))
+                Ok((Arc::new(RecordKey { created_at: Timestamp(created_at), id }), record(row)))
             },
             |(_, feedback)| feedback.bytes(),
         )
@@ -70,7 +74,7 @@ impl Repository {
             detached = detached.add(Expr::exists(forgotten));
         }
         let select = in_order::<Entity>(held, after).filter(shown(include_deleted)).filter(detached);
-        read_page(self.read(), select, size, |row| Ok(record(row)), Feedback::bytes).await
+        read_page(self.read(), select, size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
     }
 }
 

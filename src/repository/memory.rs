@@ -7,6 +7,7 @@ use super::{
         memory::{Entity, Model},
     },
     page::{Page, PageSize, in_order, read_page},
+    row::FromRow,
 };
 use crate::domain::{
     record::{Episode, Memory, MemoryType, RecordKey},
@@ -19,7 +20,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer.
     pub async fn memories(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Memory>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), size, record, Memory::bytes).await
+        read_page(self.read(), in_order::<Entity>(held, after), size, |row| record(Model::from_row(row)?), Memory::bytes).await
     }
 }
 

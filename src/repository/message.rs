@@ -1,5 +1,8 @@
 //! Messages: reading them in order, over many conversations in one scan.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use sea_orm::{
     EntityTrait, Order, QueryFilter, QueryOrder, Select,
     sea_query::{Expr, ExprTrait},
@@ -32,16 +35,22 @@ impl Repository {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn messages(&self, held: &Held, stretch: &Stretch, size: &mut PageSize) -> Result<Page<(RecordKey, Message)>, Error> {
+    pub async fn messages(&self, held: &Held, stretch: &Stretch, size: &mut PageSize) -> Result<Page<(Arc<RecordKey>, Message)>, Error> {
+        let mut conversation: Arc<RecordKey> = Arc::default();
         read_page(
             self.read(),
             stretch_of::<Entity>(held, stretch),
             size,
-            |row: Model| {
-                let conversation = RecordKey { created_at: Timestamp(row.conversation_created_at), id: row.conversation_id };
-                let key = RecordKey { created_at: Timestamp(row.created_at), id: row.id };
-                let digest = row.digest.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
-                Ok((conversation, Message { key, body: row.body.into(), digest: RecordDigest::from_bytes(digest) }))
+            |row| {
+                // In the order of the table: subject_id, conversation_created_at, conversation_id, created_at, id, body, digest.
+                let (created_at, id) = (Timestamp(row.get(1)?), row.text(2)?);
+                if conversation.created_at != created_at || conversation.id != id {
+                    conversation = Arc::new(RecordKey { created_at, id: id.to_owned() });
+                }
+                let key = RecordKey { created_at: Timestamp(row.get(3)?), id: row.text(4)?.to_owned() };
+                let digest = row.bytes(6)?.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
+                let body = Bytes::copy_from_slice(row.bytes(5)?);
+                Ok((Arc::clone(&conversation), Message { key, body, digest: RecordDigest::from_bytes(digest) }))
             },
             |(_, message)| message.bytes(),
         )

@@ -14,9 +14,12 @@ mod import;
 mod memory;
 mod message;
 mod page;
+mod reader;
+mod row;
 mod scoped_delete;
 mod session;
 mod sqlite_log;
+mod sqlite_reader;
 mod subject;
 mod transaction;
 mod upload;
@@ -29,6 +32,7 @@ pub use message::Stretch;
 pub use page::{Page, PageSize};
 pub use subject::Held;
 
+use reader::Reader;
 use sea_orm::DatabaseConnection;
 use sqlite_log::SqliteLog;
 
@@ -39,7 +43,7 @@ use crate::domain::timestamp::Clock;
 pub struct Repository {
     engine: Engine,
     write: DatabaseConnection,
-    read: DatabaseConnection,
+    read: Reader,
     /// For reading API keys and asking whether the database is there: work that waits must not make the service look dead.
     watch: DatabaseConnection,
     /// On SQLite, what empties the log after erasures.

@@ -4,6 +4,7 @@ use super::{
     Error, Held, Repository,
     entity::session::{Entity, Model},
     page::{Page, PageSize, in_order, read_page},
+    row::FromRow,
 };
 use crate::domain::{
     record::{RecordKey, Session},
@@ -16,7 +17,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer.
     pub async fn sessions(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Session>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(row)), Session::bytes).await
+        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(Model::from_row(row)?)), Session::bytes).await
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
         upload_embedding,
     },
     page::{Page, PageSize, in_order, read_page},
+    row::FromRow,
 };
 use crate::domain::{
     record::{RecordKey, Upload, UploadEmbedding},
@@ -31,7 +32,7 @@ impl Repository {
         if !include_deleted {
             select = select.filter(Column::DeletedAt.is_null());
         }
-        read_page(self.read(), select, size, |row| Ok(record(row)), Upload::bytes).await
+        read_page(self.read(), select, size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
     /// A page of the subject's personal uploads after `after` that are not deleted: what the vault scope erases.
@@ -40,7 +41,7 @@ impl Repository {
     /// When the database does not answer.
     pub async fn personal_uploads(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Upload>, Error> {
         let select = in_order::<Entity>(held, after).filter(Column::DeletedAt.is_null()).filter(Column::InstitutionId.is_null());
-        read_page(self.read(), select, size, |row| Ok(record(row)), Upload::bytes).await
+        read_page(self.read(), select, size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
     /// One upload that is not deleted.
@@ -50,7 +51,7 @@ impl Repository {
     pub async fn live_upload(&self, held: &Held, id: &str) -> Result<Option<Upload>, Error> {
         let select =
             Entity::find().filter(Column::SubjectId.eq(held.subject_id)).filter(Column::Id.eq(id)).filter(Column::DeletedAt.is_null());
-        Ok(select.one(self.read()).await?.map(record))
+        Ok(self.read().one(select).await?.map(record))
     }
 }
 

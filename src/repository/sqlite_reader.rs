@@ -1,0 +1,96 @@
+//! Reading SQLite through its own interface. sqlx hands every row from a thread of its own to the caller's, and copies every value on the
+//! way, which costs many times what SQLite does (docs/adr/sqlite-reader.md).
+//!
+//! A read happens where it is asked for, on the caller's thread: a page of rows is read in well under a millisecond, less than it takes to
+//! hand it to another thread and back. Absent on purpose: writing, which stays with sea-orm.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{
+    Connection, OpenFlags,
+    types::{ToSqlOutput, ValueRef},
+};
+use sea_orm::{Statement, Value};
+
+use super::{Error, row::Row};
+
+/// How long a read waits for another process that has the file to itself.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// Statements that a connection keeps prepared: all that there are.
+const STATEMENTS: usize = 64;
+
+/// Connections that only read, made as they are needed: no more than there are threads that read at once.
+#[derive(Clone, Debug)]
+pub(super) struct SqliteReader {
+    file: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl SqliteReader {
+    /// A reader of a file that exists.
+    pub(super) fn new(file: &Path) -> Self {
+        Self { file: file.to_owned(), idle: Arc::default() }
+    }
+
+    /// Gives the rows that `statement` finds to `take`, until there are no more, or it breaks off.
+    pub(super) fn read(&self, statement: &Statement, mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>) -> Result<(), Error> {
+        let idle = self.idle().pop();
+        let connection = idle.map_or_else(|| self.connect(), Ok)?;
+        let outcome = rows(&connection, statement, &mut take);
+        self.idle().push(connection);
+        outcome
+    }
+
+    /// Ends all connections.
+    pub(super) fn close(&self) {
+        self.idle().clear();
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.file, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(connection)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn rows(
+    connection: &Connection,
+    statement: &Statement,
+    take: &mut impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>,
+) -> Result<(), Error> {
+    let mut prepared = connection.prepare_cached(&statement.sql)?;
+    for (index, value) in statement.values.iter().flat_map(|values| &values.0).enumerate() {
+        prepared.raw_bind_parameter(index + 1, parameter(value)?)?;
+    }
+    let mut rows = prepared.raw_query();
+    while let Some(row) = rows.next()? {
+        if take(Row::Sqlite(row))?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The kinds of value that reads have as parameters.
+fn parameter(value: &Value) -> Result<ToSqlOutput<'_>, Error> {
+    Ok(ToSqlOutput::Borrowed(match value {
+        Value::BigInt(Some(number)) => ValueRef::Integer(*number),
+        Value::BigUnsigned(Some(number)) => ValueRef::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
+        Value::Int(Some(number)) => ValueRef::Integer((*number).into()),
+        Value::String(Some(text)) => ValueRef::Text(text.as_bytes()),
+        _ => return Err(Error::Refused("a read has a parameter of a kind that no read has".to_owned())),
+    }))
+}
