@@ -1,0 +1,159 @@
+//! The bench's own client. It reads exports frame by frame without decoding them, so that the client is not what is measured.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bytes::{Buf, Bytes};
+use futures::future::try_join_all;
+use prost::Message;
+use tonic::{
+    Request, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder},
+    codegen::http::uri::PathAndQuery,
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstEncoder;
+use userdata::grpc::{
+    client::Credential,
+    proto::{
+        DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportSummary, ExportUserDataRequest, ExportUserDataResponse,
+        ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse, import_service_client::ImportServiceClient,
+        user_data_service_client::UserDataServiceClient,
+    },
+};
+
+use super::{database::APPLICATION, server::Server};
+
+pub(crate) const EXPORT_PATH: &str = "/userdata.v1.UserDataService/ExportUserData";
+const MAX_FRAME: usize = 1024 * 1024;
+
+type Authenticated = InterceptedService<Channel, Credential>;
+
+/// Requests encoded, responses as they come.
+#[derive(Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = ExportUserDataRequest;
+    type Decode = Bytes;
+    type Encoder = ProstEncoder<ExportUserDataRequest>;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstEncoder::default()
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, frame: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(frame.copy_to_bytes(frame.remaining())))
+    }
+}
+
+/// What an export came to.
+pub(crate) struct Exported {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    last: Bytes,
+}
+
+impl Exported {
+    pub(crate) fn summary(&self) -> anyhow::Result<ExportSummary> {
+        ExportUserDataResponse::decode(self.last.clone())?.summary.context("an export without a summary")
+    }
+}
+
+/// A connection to a server.
+#[derive(Clone)]
+pub(crate) struct Client {
+    channel: Authenticated,
+}
+
+impl Client {
+    pub(crate) async fn connect(server: &Server, key: &str) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.address))?;
+        Self::connect_to(endpoint, key).await
+    }
+
+    /// Reads so slowly that the window of a connection matters: the smallest there is.
+    pub(crate) async fn connect_slow(server: &Server, key: &str) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.address))?;
+        Self::connect_to(endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535), key).await
+    }
+
+    async fn connect_to(endpoint: Endpoint, key: &str) -> anyhow::Result<Self> {
+        let channel = endpoint.tcp_nodelay(true).connect().await?;
+        Ok(Self { channel: InterceptedService::new(channel, Credential::api_key(APPLICATION, key)?) })
+    }
+
+    pub(crate) async fn open_export(&self, user_token: &str) -> anyhow::Result<tonic::Streaming<Bytes>> {
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(2 * MAX_FRAME);
+        grpc.ready().await.context("the connection is gone")?;
+        let request = ExportUserDataRequest { user_token: user_token.to_owned(), ..ExportUserDataRequest::default() };
+        Ok(grpc.server_streaming(Request::new(request), PathAndQuery::from_static(EXPORT_PATH), Raw).await?.into_inner())
+    }
+
+    /// Exports all that is held about a user.
+    pub(crate) async fn export(&self, user_token: &str) -> anyhow::Result<Exported> {
+        let mut stream = self.open_export(user_token).await?;
+        let mut exported = Exported { frames: 0, bytes: 0, last: Bytes::new() };
+        while let Some(frame) = stream.message().await? {
+            exported.frames += 1;
+            exported.bytes += frame.len() as u64;
+            exported.last = frame;
+        }
+        ensure!(exported.frames > 0, "an export without a frame");
+        Ok(exported)
+    }
+
+    pub(crate) async fn delete_messages(&self, user_token: &str) -> anyhow::Result<DeleteUserMessagesResponse> {
+        let request = DeleteUserMessagesRequest { user_token: user_token.to_owned() };
+        Ok(UserDataServiceClient::new(self.channel.clone()).delete_user_messages(request).await?.into_inner())
+    }
+
+    pub(crate) async fn scoped_delete(&self, request: ScopedDeleteRequest) -> anyhow::Result<ScopedDeleteResponse> {
+        Ok(UserDataServiceClient::new(self.channel.clone()).scoped_delete(request).await?.into_inner())
+    }
+
+    /// Imports requests; tells how many messages were taken.
+    pub(crate) async fn import(&self, requests: Vec<ImportUserDataRequest>) -> anyhow::Result<u64> {
+        let stream = tokio_stream::iter(requests);
+        let outcome = ImportServiceClient::new(self.channel.clone()).import_user_data(stream).await?.into_inner();
+        ensure!(outcome.rejected == 0, "{} records were rejected", outcome.rejected);
+        Ok(u64::try_from(outcome.imported.context("an import without counts")?.messages)?)
+    }
+
+    /// Has `callers` export the users one after the other, each as fast as it can, for so long; gives how long each call took.
+    pub(crate) async fn export_for(&self, users: &[String], callers: usize, time: Duration) -> anyhow::Result<Vec<Duration>> {
+        let end = Instant::now() + time;
+        let calls = (0..callers).map(|caller| async move {
+            let mut took = Vec::new();
+            for user in users.iter().cycle().skip(caller * users.len() / callers) {
+                let began = Instant::now();
+                if began >= end {
+                    break;
+                }
+                self.export(user).await?;
+                took.push(began.elapsed());
+            }
+            anyhow::Ok(took)
+        });
+        Ok(try_join_all(calls).await?.concat())
+    }
+}
+
+/// The time that so many of a hundred calls do not exceed.
+pub(crate) fn percentile(times: &mut [Duration], percent: usize) -> anyhow::Result<Duration> {
+    times.sort_unstable();
+    let last = times.len().checked_sub(1).context("no call was made")?;
+    times.get((times.len() * percent / 100).min(last)).copied().context("no such percentile")
+}

@@ -1,0 +1,156 @@
+//! A database filled with a population, and what an export of each user must come to.
+
+use std::{
+    hash::{DefaultHasher, Hash},
+    path::Path,
+};
+
+use anyhow::Context;
+use prost::Message as _;
+use userdata::domain::digest::{ExportDigest, RecordDigest};
+
+use super::{
+    database::{Database, Engine},
+    population::{Population, message_head_len},
+    row_writer::{Layout, MessageRow, RowWriter},
+    shell::Shell,
+};
+
+/// Numbers of fields in the contract, which are part of an export's digest.
+const CONVERSATIONS: u8 = 1;
+const NESTED_MESSAGES: u8 = 15;
+
+/// How much text is sent to a shell at once.
+const PIECE: usize = 1024 * 1024;
+
+/// What an export of a user must come to.
+#[derive(Clone, Default)]
+pub(crate) struct Expected {
+    pub(crate) digest: ExportDigest,
+    /// Of the ids and bodies of all messages in order.
+    pub(crate) messages: DefaultHasher,
+}
+
+/// Takes the id and body of a message into a hash of many.
+pub(crate) fn hash_message(hasher: &mut DefaultHasher, id: &str, body: &[u8]) {
+    id.hash(hasher);
+    body.hash(hasher);
+}
+
+pub(crate) struct Dataset {
+    pub(crate) database: Database,
+    /// Empty where the database is not the service's own.
+    pub(crate) key: String,
+    pub(crate) population: Population,
+    expected: Vec<Expected>,
+}
+
+impl Dataset {
+    /// A database of the service, filled.
+    pub(crate) fn of_service(engine: Engine, name: &str, folder: &Path, population: Population) -> anyhow::Result<Self> {
+        let database = Database::create(engine, name, folder)?;
+        let key = database.migrate()?;
+        Self::fill(database, key, population, &super::layout::LAYOUT)
+    }
+
+    /// Fills a database that has its tables and no rows.
+    pub(crate) fn fill(database: Database, key: String, population: Population, layout: &Layout) -> anyhow::Result<Self> {
+        let began = std::time::Instant::now();
+        let mut shell = Shell::open(&database)?;
+        let engine = database.engine;
+        if engine == Engine::Sqlite {
+            shell.run("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000; BEGIN;")?;
+        } else {
+            shell.run("BEGIN; SET LOCAL synchronous_commit = off;")?;
+        }
+        write_users(&mut shell, engine, &population, layout)?;
+        let expected = write_messages(&mut shell, engine, &population, layout)?;
+        shell.run((layout.after)(engine))?;
+        shell.run("COMMIT;")?;
+        match engine {
+            Engine::Sqlite => shell.run("PRAGMA journal_mode = WAL;")?,
+            Engine::Postgres => shell.run("VACUUM (ANALYZE);")?,
+        };
+        drop(shell);
+        database.settle()?;
+        let messages: u64 = population.users.iter().map(|user| u64::from(user.messages)).sum();
+        super::report::say(&format!("{engine}: {messages} messages written in {:.1} s", began.elapsed().as_secs_f64()))?;
+        Ok(Self { database, key, population, expected })
+    }
+
+    fn place(&self, token: &str) -> anyhow::Result<usize> {
+        self.population.users.iter().position(|user| user.token == token).with_context(|| format!("no user {token}"))
+    }
+
+    /// The number by which the database knows a user.
+    pub(crate) fn subject(&self, token: &str) -> anyhow::Result<i64> {
+        Ok(i64::try_from(self.place(token)? + 1)?)
+    }
+
+    pub(crate) fn messages(&self, token: &str) -> anyhow::Result<u32> {
+        Ok(self.population.users[self.place(token)?].messages)
+    }
+
+    pub(crate) fn expected(&self, token: &str) -> anyhow::Result<&Expected> {
+        Ok(&self.expected[self.place(token)?])
+    }
+
+    /// The tokens of the users whose name begins so.
+    pub(crate) fn tokens(&self, name: &str) -> Vec<String> {
+        self.population.users.iter().map(|user| user.token.clone()).filter(|token| token.starts_with(name)).collect()
+    }
+}
+
+fn write_users(shell: &mut Shell, engine: Engine, population: &Population, layout: &Layout) -> anyhow::Result<()> {
+    let mut users = RowWriter::new(engine, layout.users);
+    let mut conversations = RowWriter::new(engine, layout.conversations);
+    for (place, user) in population.users.iter().enumerate() {
+        let id = i64::try_from(place + 1)?;
+        users.row(&(layout.user)(id, &user.token))?;
+        for nth in 0..user.conversations() {
+            conversations.row(&(layout.conversation)(id, &user.conversation(nth)))?;
+        }
+    }
+    for mut writer in [users, conversations] {
+        writer.end();
+        shell.begin(&writer.text)?;
+    }
+    shell.run("").map(drop)
+}
+
+fn write_messages(shell: &mut Shell, engine: Engine, population: &Population, layout: &Layout) -> anyhow::Result<Vec<Expected>> {
+    let mut expected = vec![Expected::default(); population.users.len()];
+    let mut next = vec![0_u32; population.users.len()];
+    let mut writer = RowWriter::new(engine, layout.messages);
+    for place in population.turns() {
+        let place = place as usize;
+        let user = &population.users[place];
+        for _ in 0..2.min(user.messages - next[place]) {
+            let nth = next[place];
+            next[place] += 1;
+            let conversation = user.conversation(nth / user.per_conversation);
+            let expected = &mut expected[place];
+            if nth.is_multiple_of(user.per_conversation) {
+                let encoded = conversation.encode_to_vec();
+                expected.digest.take(CONVERSATIONS, &RecordDigest::of(&[&encoded]), encoded.len());
+            }
+            let message = user.message(nth);
+            let encoded = message.encode_to_vec();
+            let (_, body) = encoded.split_at(message_head_len(&message));
+            let digest = RecordDigest::of(&[&encoded]);
+            expected.digest.take(NESTED_MESSAGES, &digest, encoded.len());
+            hash_message(&mut expected.messages, &message.id, body);
+            let id = i64::try_from(place + 1)?;
+            let row = MessageRow { user: id, conversation_created_at: conversation.created_at, message: &message, body, digest };
+            writer.row(&(layout.message)(&row))?;
+        }
+        if writer.text.len() > PIECE {
+            shell.begin(&writer.text)?;
+            writer.text.clear();
+        }
+    }
+    writer.end();
+    shell.begin(&writer.text)?;
+    shell.run("")?;
+    Ok(expected)
+}

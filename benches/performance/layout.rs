@@ -1,0 +1,86 @@
+//! The service's own tables. This is the only file of the benchmark that knows them: how rows are written directly, which queries read
+//! and delete them, and what is compared. That an import writes the same rows is proven before anything is measured.
+
+use userdata::grpc::proto::Conversation;
+
+use super::{
+    database::{APPLICATION, Engine},
+    row_writer::{Layout, MessageRow, Value, nanos},
+};
+
+/// Rows as an import would have made them.
+pub(crate) const LAYOUT: Layout = Layout {
+    users: "subjects (id, application_id, user_token, epoch, created_at)",
+    user: |id, token| {
+        vec![Value::Integer(id), Value::Text(APPLICATION.to_owned()), Value::Text(token.to_owned()), Value::Integer(0), Value::Integer(1)]
+    },
+    conversations: "conversations (subject_id, agent_id, title, updated_at, last_activity_at, is_from_dashboard, message_count, \
+                    total_input_tokens, total_output_tokens, total_tokens, has_metadata, metadata_cached_at, institution_id, \
+                    forgotten_at, created_at, id)",
+    conversation: |subject, record: &Conversation| {
+        let mut values = vec![Value::Integer(subject), Value::Text(record.agent_id.clone())];
+        values.extend([record.title.clone().map_or(Value::Null, Value::Text), Value::Integer(nanos(record.updated_at))]);
+        values.push(record.last_activity_at.map_or(Value::Null, |time| Value::Integer(nanos(Some(time)))));
+        values.push(Value::Boolean(record.is_from_dashboard));
+        let counts = [record.message_count, record.total_input_tokens, record.total_output_tokens, record.total_tokens];
+        values.extend(counts.map(|count| Value::Integer(count.into())));
+        values.extend([Value::Boolean(false), Value::Null, Value::Null, Value::Null]);
+        values.extend([Value::Integer(nanos(record.created_at)), Value::Text(record.id.clone())]);
+        values
+    },
+    messages: "messages (subject_id, conversation_created_at, conversation_id, created_at, id, body, digest)",
+    message: |row: &MessageRow<'_>| {
+        vec![
+            Value::Integer(row.user),
+            Value::Integer(nanos(row.conversation_created_at)),
+            Value::Text(row.message.conversation_id.clone()),
+            Value::Integer(nanos(row.message.created_at)),
+            Value::Text(row.message.id.clone()),
+            Value::Blob(row.body.to_vec()),
+            Value::Blob(row.digest.as_bytes().to_vec()),
+        ]
+    },
+    after: |engine| match engine {
+        Engine::Sqlite => "",
+        Engine::Postgres => "SELECT setval(pg_get_serial_sequence('subjects', 'id'), max(id)) FROM subjects;",
+    },
+};
+
+/// What the service asks for when it exports the messages of a subject, in one query.
+pub(crate) fn select_messages(subject: i64) -> String {
+    format!(
+        "SELECT subject_id, conversation_created_at, conversation_id, created_at, id, body, digest FROM messages \
+         WHERE subject_id = {subject} ORDER BY conversation_created_at, conversation_id, created_at, id"
+    )
+}
+
+/// And its conversations.
+pub(crate) fn select_conversations(subject: i64) -> String {
+    format!("SELECT * FROM conversations WHERE subject_id = {subject} ORDER BY created_at, id")
+}
+
+/// What the queries found, one line for each message: its id and its body in hex.
+pub(crate) fn select_for_proof(engine: Engine, subject: i64) -> String {
+    let hex = if engine == Engine::Sqlite { "hex(body)" } else { "encode(body, 'hex')" };
+    format!("SELECT id || ' ' || {hex} FROM ({}) AS found;", select_messages(subject))
+}
+
+/// All messages of a subject, and nothing else.
+pub(crate) fn delete_messages(subject: i64) -> String {
+    format!("DELETE FROM messages WHERE subject_id = {subject};")
+}
+
+pub(crate) fn count_messages(subject: i64) -> String {
+    format!("SELECT count(*) FROM messages WHERE subject_id = {subject};")
+}
+
+/// All that an import wrote, in an order of its own, apart from when a subject was made.
+pub(crate) fn select_all(engine: Engine) -> String {
+    let hex = |column: &str| if engine == Engine::Sqlite { format!("hex({column})") } else { format!("encode({column}, 'hex')") };
+    format!(
+        "SELECT id, application_id, user_token, epoch FROM subjects ORDER BY id; SELECT * FROM conversations ORDER BY subject_id, id; \
+         SELECT subject_id, conversation_created_at, conversation_id, created_at, id, {}, {} FROM messages ORDER BY subject_id, id;",
+        hex("body"),
+        hex("digest")
+    )
+}

@@ -1,0 +1,136 @@
+//! How fast the service is, beside the engines underneath it: run it by `scripts/bench`. See `docs/performance/README.md`.
+//!
+//! Each row of the table is a ratio of ours to a reference that was measured in turn with it. The program fails if a goal is missed. Beside
+//! measuring, it is two servers that ours is compared with: `plain-service`, and `echo`.
+
+mod client;
+mod database;
+mod dataset;
+mod echo;
+mod layout;
+mod pgbench;
+mod plain_service;
+mod population;
+mod process;
+mod proof;
+mod report;
+mod rounds;
+mod row_writer;
+mod rows;
+mod server;
+mod shell;
+mod world;
+
+use std::{convert::Infallible, io::Write, process::ExitCode};
+
+use anyhow::ensure;
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tonic::{body::Body, codegen::http, server::NamedService, transport::server::TcpIncoming};
+use tower::Service;
+
+use database::Engine::{Postgres, Sqlite};
+use rounds::Outcome;
+use world::World;
+
+#[derive(Parser)]
+struct Args {
+    /// 100,000 rows instead of a million, and three rounds: less than two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Only these rows of the table.
+    #[arg(long, value_delimiter = ',')]
+    row: Vec<u8>,
+    /// How often each side is measured: 5, or 3 if quick.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Messages of the largest user, a power of ten: to try the benchmark itself.
+    #[arg(long, hide = true)]
+    largest: Option<u32>,
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    server: Option<ServerCommand>,
+}
+
+#[derive(Subcommand)]
+enum ServerCommand {
+    /// The plain version of the service.
+    PlainService {
+        #[arg(long)]
+        database: String,
+        #[arg(long)]
+        digests: bool,
+    },
+    /// A server that only answers.
+    Echo {
+        #[arg(long)]
+        reply_bytes: usize,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let servers = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match &args.server {
+        Some(ServerCommand::PlainService { database, digests }) => servers()?.block_on(plain_service::serve(database, *digests))?,
+        Some(ServerCommand::Echo { reply_bytes }) => servers()?.block_on(echo::serve(*reply_bytes))?,
+        None => return tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&args)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(args: &Args) -> anyhow::Result<ExitCode> {
+    let asked_for = |row: u8| args.row.is_empty() || args.row.contains(&row);
+    let largest = args.largest.unwrap_or(if args.quick { 100_000 } else { 1_000_000 });
+    ensure!(largest >= 1_000 && 10_u32.pow(largest.ilog10()) == largest, "--largest is a power of ten, of 1,000 at least");
+    let mut world = World::new(args.quick, args.rounds.unwrap_or(if args.quick { 3 } else { 5 }), largest)?;
+    for engine in [Sqlite, Postgres] {
+        proof::rows_are_as_imported(engine, world.folder()).await?;
+    }
+
+    let mut outcomes = Vec::new();
+    for row in 1..=14 {
+        if !asked_for(row) {
+            continue;
+        }
+        report::say(&format!("row {row}"))?;
+        let world = &mut world;
+        match row {
+            1 => outcomes.extend(rows::export::beside_shell(world, Postgres).await?),
+            2 => outcomes.extend(rows::export::beside_shell(world, Sqlite).await?),
+            3 => {
+                for engine in [Sqlite, Postgres] {
+                    outcomes.extend(rows::export::beside_plain(world, engine).await?);
+                }
+            }
+            4 => outcomes.extend(rows::calls::beside_echo(world).await?),
+            5 => outcomes.extend(rows::calls::beside_pgbench(world).await?),
+            6 => outcomes.extend(rows::delete::beside_raw(world, Postgres).await?),
+            7 => outcomes.extend(rows::delete::beside_raw(world, Sqlite).await?),
+            11 => {
+                for engine in [Sqlite, Postgres] {
+                    outcomes.extend(rows::export::beside_small(world, engine).await?);
+                }
+            }
+            _ => report::say("not measured yet")?,
+        }
+    }
+    report::table(&outcomes)?;
+    report::write_json(&outcomes, args.quick)?;
+    Ok(if outcomes.iter().all(Outcome::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Serves until killed, and tells where, as the service itself does.
+async fn listen<S>(service: S) -> anyhow::Result<()>
+where
+    S: Service<http::Request<Body>, Error = Infallible, Response = http::Response<Body>> + NamedService + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let line = serde_json::json!({ "message": "listening", "address": listener.local_addr()?.to_string() });
+    writeln!(std::io::stderr().lock(), "{line}")?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+}

@@ -1,0 +1,89 @@
+//! Rows 4 and 5: exports of small users, many at once.
+
+use std::time::Duration;
+
+use crate::{
+    client::{Client, percentile},
+    database::{Database, Engine},
+    pgbench::Pgbench,
+    proof,
+    rounds::{Goal, Outcome, Sample, alternate, measure, speed, thrift},
+    server::Server,
+    world::World,
+};
+
+/// Calls at once.
+pub(crate) const CALLERS: usize = 8;
+/// Users whose calls are recorded for `pgbench`, and made beside it.
+const RECORDED: usize = 8;
+
+fn duration(world: &World) -> Duration {
+    Duration::from_secs(if world.quick { 2 } else { 5 })
+}
+
+async fn load(server: &Server, database: &Database, client: &Client, users: &[String], time: Duration) -> anyhow::Result<Sample> {
+    let mut took = Vec::new();
+    let sample = measure(server.pid(), database, async {
+        took = client.export_for(users, CALLERS, time).await?;
+        Ok(took.len() as f64)
+    })
+    .await?;
+    Ok(Sample { p99: percentile(&mut took, 99)?.as_secs_f64(), ..sample })
+}
+
+/// Row 4: beside a server that only answers.
+pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome>> {
+    let data = world.main(Engine::Sqlite)?;
+    let users = data.tokens("small_");
+    let ours = Server::ours(&data.database, world.folder(), &[])?;
+    let our_client = Client::connect(&ours, &data.key).await?;
+    proof::export_is_whole(&ours, &data, &users[0]).await?;
+    let reply = our_client.export(&users[0]).await?;
+    let echo = Server::echo(usize::try_from(reply.bytes)?, world.folder())?;
+    let echo_client = Client::connect(&echo, "none").await?;
+    let echoed = echo_client.export(&users[0]).await?;
+    anyhow::ensure!(echoed.bytes == reply.bytes, "the echo's reply has {} bytes, not {}", echoed.bytes, reply.bytes);
+
+    let time = duration(world);
+    for (server, client) in [(&ours, &our_client), (&echo, &echo_client)] {
+        load(server, &data.database, client, &users, time / 4).await?;
+    }
+    let pairs = alternate(
+        world.rounds,
+        async || load(&ours, &data.database, &our_client, &users, time).await,
+        async || load(&echo, &data.database, &echo_client, &users, time).await,
+    )
+    .await?;
+    ours.stop().await?;
+    echo.stop().await?;
+    let what = format!("export of 20 messages, {} bytes in {} frames, calls per CPU second", reply.bytes, reply.frames);
+    Ok(vec![Outcome::of((4, Engine::Sqlite), (what, "bare tonic echo"), (Goal::AtLeast(0.5), 0.7), pairs, thrift)])
+}
+
+/// Row 5: beside the same queries by `pgbench`.
+pub(crate) async fn beside_pgbench(world: &mut World) -> anyhow::Result<Vec<Outcome>> {
+    let data = world.main(Engine::Postgres)?;
+    let mut users = data.tokens("small_");
+    users.truncate(RECORDED);
+    let pgbench = Pgbench::record(&data, &users, world.folder()).await?;
+    let server = Server::ours(&data.database, world.folder(), &[])?;
+    let client = Client::connect(&server, &data.key).await?;
+    proof::export_is_whole(&server, &data, &users[0]).await?;
+
+    let time = duration(world);
+    load(&server, &data.database, &client, &users, time / 4).await?;
+    let pairs = alternate(
+        world.rounds,
+        async || load(&server, &data.database, &client, &users, time).await,
+        async || pgbench.run(&data.database, CALLERS, time),
+    )
+    .await?;
+    server.stop().await?;
+    let against = format!("pgbench -M prepared, {} SELECTs", pgbench.statements());
+    let row = (5, Engine::Postgres);
+    let calls = Outcome::of(row, ("export of 20 messages, calls/s", against.clone()), (Goal::AtLeast(0.8), 1.0), pairs.clone(), speed);
+    let p99 = Outcome::of(row, ("export of 20 messages, p99", against), (Goal::AtMost(1.5), 1.0), pairs, |ours, reference| {
+        ours.p99 / reference.p99
+    });
+    Ok(vec![calls, p99])
+}
