@@ -1,17 +1,16 @@
-//! The handler of ExportUserData: one task reads and packs while the other end sends.
+//! The handler of ExportUserData: one task reads, while the client's packs and sends (`frame_stream`).
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
     caught::caught,
     convert::request,
-    export_frame::ExportFrame,
     frame_packer::FramePacker,
+    frame_stream::FrameStream,
     proto,
     service::{Begun, Services},
     status,
@@ -25,15 +24,12 @@ use crate::{
         resume_token::ExportState,
         violation::{Complaint, FieldViolation},
     },
-    operations::export_user_data::Export,
+    operations::export_user_data::{Block, Export},
     telemetry::Call,
 };
 
-/// The frames of one export.
-pub(crate) type FrameStream = ReceiverStream<Result<ExportFrame, Status>>;
-
-/// Frames that wait for the client, beside the one that is being sent.
-const FRAMES_AHEAD: usize = 1;
+/// Blocks that wait to be packed, beside the one whose frames are being sent.
+const BLOCKS_AHEAD: usize = 1;
 
 pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::ExportUserDataRequest>) -> Result<FrameStream, Status> {
     let Begun { principal, call, message } = begun;
@@ -65,17 +61,22 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
 
     export.resume(state.position.clone());
     let packer = FramePacker::new(subject, choices, state);
-    let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
-    let work = send_all(export, packer, Arc::clone(&call), sender.clone());
-    tokio::spawn(run(work, call, sender, services.cut.clone()));
-    Ok(ReceiverStream::new(receiver))
+    // Most users are small: what there is fits one block, and nothing has to be read beside it.
+    let first = services.cut.run_until_cancelled(export.next_block()).await.ok_or_else(status::draining)?;
+    let first = first.map_err(|error| status::failed(&error, &call))?;
+    let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
+    if !first.is_last {
+        let work = read_all(export, Arc::clone(&call), sender.clone());
+        tokio::spawn(run(work, Arc::clone(&call), sender, services.cut.clone()));
+    }
+    Ok(FrameStream::new(packer, first, receiver, call))
 }
 
-/// Reads, packs and sends until the end, the client's leave, or the cut.
+/// Reads until the end, the client's leave, or the cut.
 async fn run(
     work: impl Future<Output = Result<(), Status>>,
     call: Arc<Call>,
-    sender: mpsc::Sender<Result<ExportFrame, Status>>,
+    sender: mpsc::Sender<Result<Block, Status>>,
     cut: CancellationToken,
 ) {
     let outcome = cut.run_until_cancelled(caught(&call, work)).await.map(Result::flatten);
@@ -85,27 +86,15 @@ async fn run(
     }
 }
 
-async fn send_all(
-    mut export: Export,
-    mut packer: FramePacker,
-    call: Arc<Call>,
-    sender: mpsc::Sender<Result<ExportFrame, Status>>,
-) -> Result<(), Status> {
+async fn read_all(mut export: Export, call: Arc<Call>, sender: mpsc::Sender<Result<Block, Status>>) -> Result<(), Status> {
     loop {
-        let items = export.next_block().await.map_err(|error| status::failed(&error, &call))?;
-        if items.is_empty() {
-            break;
-        }
-        for frame in packer.pack(items) {
-            if sender.send(Ok(frame)).await.is_err() {
-                return Ok(());
-            }
+        let block = export.next_block().await.map_err(|error| status::failed(&error, &call))?;
+        let is_last = block.is_last;
+        // Without a receiver, the client is gone.
+        if sender.send(Ok(block)).await.is_err() || is_last {
+            return Ok(());
         }
     }
-    call.count_records(&packer.state().counts);
-    // The client is gone, or has everything now.
-    let _ = sender.send(Ok(packer.finish())).await;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -117,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_export_that_panics_ends_with_internal_and_not_as_if_it_were_whole() {
-        let (sender, mut receiver) = mpsc::channel(FRAMES_AHEAD);
+        let (sender, mut receiver) = mpsc::channel(BLOCKS_AHEAD);
         let work = async { panic!("hunter2") };
         run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new()).await;
         let Some(Err(status)) = receiver.recv().await else { panic!("no status") };

@@ -10,6 +10,7 @@ pub mod document;
 pub mod export_frame;
 mod export_user_data;
 mod frame_packer;
+mod frame_stream;
 mod import_user_data;
 pub mod proto;
 mod scoped_delete;

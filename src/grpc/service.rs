@@ -7,7 +7,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     delete_user_messages::delete_user_messages,
-    export_user_data::{FrameStream, export_user_data},
+    export_user_data::export_user_data,
+    frame_stream::FrameStream,
     import_user_data::import_user_data,
     proto::{
         self,

@@ -116,7 +116,7 @@ impl ConversationReader {
             self.enter(&parent.key, resumed.as_ref());
             self.current = Some(parent);
             if resumed.is_none() && self.wanted.contain(Category::Conversations) {
-                return Ok(Some(Item::Conversation(conversation)));
+                return Ok(Some(Item::Conversation(Box::new(conversation))));
             }
         }
     }
@@ -177,6 +177,9 @@ impl ConversationReader {
     }
 
     async fn next_nested(&mut self, repository: &Repository, held: &Held, parent: &Arc<Parent>) -> Result<Option<Item>, Error> {
+        if let Some(message) = self.messages.next_of(&parent.key) {
+            return Ok(Some(Item::Message(Arc::clone(parent), message)));
+        }
         let Some(last) = self.stretch_end.clone() else { return Ok(None) };
         while self.messages.is_spent(&parent.key)
             && let Some((first, after)) = self.messages.from.take()
@@ -194,6 +197,6 @@ impl ConversationReader {
             let page = repository.feedback_in_conversations(held, &stretch, self.include_deleted, &mut self.feedback_size).await?;
             self.feedback.take_in(page, |feedback| &feedback.key);
         }
-        Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(Arc::clone(parent), feedback)))
+        Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(Arc::clone(parent), Box::new(feedback))))
     }
 }

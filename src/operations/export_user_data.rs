@@ -22,28 +22,28 @@ use crate::{
     vault::Vault,
 };
 
-/// Something an export gives out.
+/// Something an export gives out. Boxed but for messages, of which there are most, and which are small.
 pub enum Item {
     /// A conversation, without what is nested in it.
-    Conversation(Conversation),
+    Conversation(Box<Conversation>),
     /// A message of a conversation.
     Message(Arc<Parent>, Message),
     /// Feedback given in a conversation.
-    NestedFeedback(Arc<Parent>, Feedback),
+    NestedFeedback(Arc<Parent>, Box<Feedback>),
     /// Detached feedback.
-    Feedback(Feedback),
+    Feedback(Box<Feedback>),
     /// A memory.
-    Memory(Memory),
+    Memory(Box<Memory>),
     /// An upload.
-    Upload(Upload, InUpload),
+    Upload(Box<Upload>, InUpload),
     /// A piece of an upload's content.
     Content(ContentItem),
     /// An assistant.
-    Assistant(Assistant),
+    Assistant(Box<Assistant>),
     /// A session.
-    Session(Session),
+    Session(Box<Session>),
     /// An entry of the compaction cache.
-    CompactionCache(CompactionCacheEntry),
+    CompactionCache(Box<CompactionCacheEntry>),
 }
 
 /// A piece of an upload's content.
@@ -91,6 +91,15 @@ impl Item {
             Self::CompactionCache(record) => record.bytes(),
         }
     }
+}
+
+/// Items that an export gives out at once: about a frame's worth.
+#[derive(Default)]
+pub struct Block {
+    /// The items, in order.
+    pub items: Vec<Item>,
+    /// Nothing comes after them.
+    pub is_last: bool,
 }
 
 /// A running export.
@@ -174,23 +183,22 @@ impl Export {
         self.stage = Stage::resume(self.wanted, self.choices.include_deleted, position);
     }
 
-    /// The next items, about a frame's worth; empty at the end.
+    /// The next block.
     ///
     /// # Errors
-    /// When the subject was erased since it was looked up, content was replaced while it was read, or a store does not answer.
-    pub async fn next_block(&mut self) -> Result<Vec<Item>, Error> {
-        let Some(held) = self.held else { return Ok(Vec::new()) };
-        if matches!(self.stage, Stage::End) {
-            // The block before was read to the end, and confirmed.
-            return Ok(Vec::new());
-        }
-        let mut block = Vec::new();
+    /// When the subject was erased since it was looked up, or a store does not answer.
+    pub async fn next_block(&mut self) -> Result<Block, Error> {
+        let Some(held) = self.held else { return Ok(Block { is_last: true, ..Block::default() }) };
+        let mut block = Block::default();
         let mut bytes = 0;
-        while bytes < FRAME_TARGET_BYTES
-            && let Some(item) = self.next_item(&held).await?
-        {
-            bytes += item.bytes();
-            block.push(item);
+        while bytes < FRAME_TARGET_BYTES && !block.is_last {
+            match self.next_item(&held).await? {
+                Some(item) => {
+                    bytes += item.bytes();
+                    block.items.push(item);
+                }
+                None => block.is_last = true,
+            }
         }
         self.stores.repository.confirm_not_erased(&held).await?;
         Ok(block)
@@ -205,11 +213,11 @@ impl Export {
                 Stage::Feedback(reader) => reader
                     .next(async |after, size| repository.detached_feedback(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Feedback),
+                    .map(|record| Item::Feedback(Box::new(record))),
                 Stage::Memories(reader) => reader
                     .next(async |after, size| repository.memories(held, after, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Memory),
+                    .map(|record| Item::Memory(Box::new(record))),
                 Stage::Uploads(reader, pending) => match pending.take() {
                     Some(content) => {
                         let (piece, rest) = content.next_piece(vault, subject).await?;
@@ -224,7 +232,7 @@ impl Export {
                             let with_content = choices.include_upload_content && upload.deleted_at.is_none();
                             *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0, version: 0 });
                             Item::Upload(
-                                upload,
+                                Box::new(upload),
                                 if with_content { InUpload::Content { offset: 0, version: 0 } } else { InUpload::Complete },
                             )
                         })
@@ -233,15 +241,15 @@ impl Export {
                 Stage::Assistants(reader) => reader
                     .next(async |after, size| repository.assistants(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Assistant),
+                    .map(|record| Item::Assistant(Box::new(record))),
                 Stage::Sessions(reader) => reader
                     .next(async |after, size| repository.sessions(held, after, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Session),
+                    .map(|record| Item::Session(Box::new(record))),
                 Stage::CompactionCache(reader) => reader
                     .next(async |after, size| repository.compaction_cache(held, after, size).await, |record| &record.key)
                     .await?
-                    .map(Item::CompactionCache),
+                    .map(|record| Item::CompactionCache(Box::new(record))),
                 Stage::End => return Ok(None),
             };
             if item.is_some() {

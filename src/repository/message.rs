@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use sea_orm::{
     EntityTrait, Order, QueryFilter, QueryOrder, Select,
     sea_query::{Expr, ExprTrait},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     digest::RecordDigest,
-    record::{Message, RecordKey},
+    record::{FIXED_BYTES, Message, RecordKey},
     timestamp::Timestamp,
 };
 
@@ -37,7 +37,9 @@ impl Repository {
     /// When the database does not answer.
     pub async fn messages(&self, held: &Held, stretch: &Stretch, size: &mut PageSize) -> Result<Page<(Arc<RecordKey>, Message)>, Error> {
         let mut conversation: Arc<RecordKey> = Arc::default();
-        read_page(
+        // One buffer for the bodies of a page, not one for each.
+        let mut bodies = BytesMut::new();
+        let page = read_page(
             self.read(),
             stretch_of::<Entity>(held, stretch),
             size,
@@ -48,13 +50,17 @@ impl Repository {
                     conversation = Arc::new(RecordKey { created_at, id: id.to_owned() });
                 }
                 let key = RecordKey { created_at: Timestamp(row.get(3)?), id: row.text(4)?.to_owned() };
+                let start = bodies.len();
+                bodies.extend_from_slice(row.bytes(5)?);
                 let digest = row.bytes(6)?.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
-                let body = Bytes::copy_from_slice(row.bytes(5)?);
-                Ok((Arc::clone(&conversation), Message { key, body, digest: RecordDigest::from_bytes(digest) }))
+                Ok((Arc::clone(&conversation), key, start..bodies.len(), RecordDigest::from_bytes(digest)))
             },
-            |(_, message)| message.bytes(),
+            |(_, _, body, _)| FIXED_BYTES + body.len(),
         )
-        .await
+        .await?;
+        let bodies = bodies.freeze();
+        let message = |(conversation, key, body, digest)| (conversation, Message { key, body: bodies.slice(body), digest });
+        Ok(Page { records: page.records.into_iter().map(message).collect(), is_last: page.is_last })
     }
 }
 
