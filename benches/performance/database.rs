@@ -125,10 +125,11 @@ impl Database {
 
     /// Has all that was written lie on disk, so that nobody pays for what others wrote.
     pub(crate) fn settle(&self) -> anyhow::Result<()> {
-        let status = Command::new("sync").status()?;
-        ensure!(status.success(), "sync failed");
         match &self.cluster {
-            None => Shell::open(self)?.run("PRAGMA wal_checkpoint(TRUNCATE);").map(drop),
+            None => {
+                Shell::open(self)?.run("PRAGMA wal_checkpoint(TRUNCATE);")?;
+                Ok(File::open(self.file()?)?.sync_all()?)
+            }
             Some(cluster) => cluster.admin("CHECKPOINT;"),
         }
     }

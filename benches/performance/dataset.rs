@@ -3,15 +3,18 @@
 use std::{
     hash::{DefaultHasher, Hash},
     path::Path,
+    sync::mpsc::sync_channel,
+    thread,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use prost::Message as _;
+use prost_types::Timestamp;
 use userdata::domain::digest::{ExportDigest, RecordDigest};
 
 use super::{
     database::{Database, Engine},
-    population::{Population, message_head_len},
+    population::{Population, User, message_head_len},
     row_writer::{Layout, MessageRow, RowWriter},
     shell::Shell,
 };
@@ -63,8 +66,14 @@ impl Dataset {
         } else {
             shell.run("BEGIN; SET LOCAL synchronous_commit = off;")?;
         }
-        write_users(&mut shell, engine, &population, layout)?;
-        let expected = write_messages(&mut shell, engine, &population, layout)?;
+        // The next piece is made while the shell reads the last.
+        let (send, pieces) = sync_channel::<Vec<u8>>(4);
+        let expected = thread::scope(|scope| {
+            let population = &population;
+            let made = scope.spawn(move || write(population, engine, layout, |piece| Ok(send.send(piece.to_vec())?)));
+            pieces.into_iter().try_for_each(|piece| shell.begin(&piece))?;
+            made.join().map_err(|_| anyhow!("no rows could be made"))?
+        })?;
         shell.run((layout.after)(engine))?;
         shell.run("COMMIT;")?;
         match engine {
@@ -101,7 +110,23 @@ impl Dataset {
     }
 }
 
-fn write_users(shell: &mut Shell, engine: Engine, population: &Population, layout: &Layout) -> anyhow::Result<()> {
+/// The text that writes a population's rows.
+pub(crate) fn text_of(population: &Population, engine: Engine, layout: &Layout) -> anyhow::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    write(population, engine, layout, |piece| {
+        text.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(text)
+}
+
+/// Writes a population's rows as text: users, conversations, and then the messages in the order in which they came.
+fn write(
+    population: &Population,
+    engine: Engine,
+    layout: &Layout,
+    mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Expected>> {
     let mut users = RowWriter::new(engine, layout.users);
     let mut conversations = RowWriter::new(engine, layout.conversations);
     for (place, user) in population.users.iter().enumerate() {
@@ -111,46 +136,50 @@ fn write_users(shell: &mut Shell, engine: Engine, population: &Population, layou
             conversations.row(&(layout.conversation)(id, &user.conversation(nth)))?;
         }
     }
-    for mut writer in [users, conversations] {
-        writer.end();
-        shell.begin(&writer.text)?;
-    }
-    shell.run("").map(drop)
-}
+    take(users.end())?;
+    take(conversations.end())?;
 
-fn write_messages(shell: &mut Shell, engine: Engine, population: &Population, layout: &Layout) -> anyhow::Result<Vec<Expected>> {
-    let mut expected = vec![Expected::default(); population.users.len()];
-    let mut next = vec![0_u32; population.users.len()];
-    let mut writer = RowWriter::new(engine, layout.messages);
+    let mut states = vec![State::default(); population.users.len()];
+    let mut messages = RowWriter::new(engine, layout.messages);
     for place in population.turns() {
         let place = place as usize;
-        let user = &population.users[place];
-        for _ in 0..2.min(user.messages - next[place]) {
-            let nth = next[place];
-            next[place] += 1;
-            let conversation = user.conversation(nth / user.per_conversation);
-            let expected = &mut expected[place];
-            if nth.is_multiple_of(user.per_conversation) {
-                let encoded = conversation.encode_to_vec();
-                expected.digest.take(CONVERSATIONS, &RecordDigest::of(&[&encoded]), encoded.len());
-            }
-            let message = user.message(nth);
-            let encoded = message.encode_to_vec();
-            let (_, body) = encoded.split_at(message_head_len(&message));
-            let digest = RecordDigest::of(&[&encoded]);
-            expected.digest.take(NESTED_MESSAGES, &digest, encoded.len());
-            hash_message(&mut expected.messages, &message.id, body);
-            let id = i64::try_from(place + 1)?;
-            let row = MessageRow { user: id, conversation_created_at: conversation.created_at, message: &message, body, digest };
-            writer.row(&(layout.message)(&row))?;
+        let (user, state) = (&population.users[place], &mut states[place]);
+        for _ in 0..2.min(user.messages - state.next) {
+            state.write_next(i64::try_from(place + 1)?, user, layout, &mut messages)?;
         }
-        if writer.text.len() > PIECE {
-            shell.begin(&writer.text)?;
-            writer.text.clear();
+        if messages.text.len() > PIECE {
+            take(&messages.text)?;
+            messages.text.clear();
         }
     }
-    writer.end();
-    shell.begin(&writer.text)?;
-    shell.run("")?;
-    Ok(expected)
+    take(messages.end())?;
+    Ok(states.into_iter().map(|state| state.expected).collect())
+}
+
+/// How far the messages of a user are written.
+#[derive(Clone, Default)]
+struct State {
+    next: u32,
+    conversation_created_at: Option<Timestamp>,
+    expected: Expected,
+}
+
+impl State {
+    fn write_next(&mut self, id: i64, user: &User, layout: &Layout, rows: &mut RowWriter) -> anyhow::Result<()> {
+        if self.next.is_multiple_of(user.per_conversation) {
+            let conversation = user.conversation(self.next / user.per_conversation);
+            let encoded = conversation.encode_to_vec();
+            self.expected.digest.take(CONVERSATIONS, &RecordDigest::of(&[&encoded]), encoded.len());
+            self.conversation_created_at = conversation.created_at;
+        }
+        let message = user.message(self.next);
+        let encoded = message.encode_to_vec();
+        let (_, body) = encoded.split_at(message_head_len(&message));
+        let digest = RecordDigest::of(&[&encoded]);
+        self.expected.digest.take(NESTED_MESSAGES, &digest, encoded.len());
+        hash_message(&mut self.expected.messages, &message.id, body);
+        self.next += 1;
+        let conversation_created_at = self.conversation_created_at;
+        rows.row(&(layout.message)(&MessageRow { user: id, conversation_created_at, message: &message, body, digest }))
+    }
 }

@@ -74,6 +74,8 @@ pub(crate) fn count_messages(subject: i64) -> String {
     format!("SELECT count(*) FROM messages WHERE subject_id = {subject};")
 }
 
+pub(crate) const COUNT_ALL_MESSAGES: &str = "SELECT count(*) FROM messages;";
+
 /// All that an import wrote, in an order of its own, apart from when a subject was made.
 pub(crate) fn select_all(engine: Engine) -> String {
     let hex = |column: &str| if engine == Engine::Sqlite { format!("hex({column})") } else { format!("encode({column}, 'hex')") };
@@ -84,3 +86,41 @@ pub(crate) fn select_all(engine: Engine) -> String {
         hex("digest")
     )
 }
+
+/// What a ScopedDelete of everything does to the rows of a subject, as one would write it by hand.
+pub(crate) fn erase_everything(engine: Engine, subject: i64) -> String {
+    let mine = format!("subject_id = {subject}");
+    let personal = format!("{mine} AND institution_id IS NULL");
+    let live_uploads = format!("SELECT id FROM uploads WHERE {personal} AND deleted_at IS NULL");
+    let (begin, end) = match engine {
+        // As the service does it; else what was erased may still be in the log.
+        Engine::Sqlite => ("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint(TRUNCATE);"),
+        Engine::Postgres => ("BEGIN", ""),
+    };
+    format!(
+        "{begin};
+        UPDATE conversations SET forgotten_at = {NOW} WHERE {personal} AND forgotten_at IS NULL;
+        DELETE FROM compaction_cache WHERE {mine} AND conversation_id IN (SELECT id FROM conversations WHERE {personal});
+        DELETE FROM upload_embeddings WHERE {mine} AND upload_id IN ({live_uploads});
+        UPDATE uploads SET status = 'deleted', deleted_at = {NOW} WHERE {personal} AND deleted_at IS NULL;
+        DELETE FROM memories WHERE {personal};
+        UPDATE assistants SET status = 'deleted', deleted_at = {NOW} WHERE {personal} AND deleted_at IS NULL;
+        UPDATE feedback SET deleted_at = {NOW} WHERE {mine} AND deleted_at IS NULL;
+        DELETE FROM sessions WHERE {mine};
+        COMMIT;
+        {end}"
+    )
+}
+
+/// Some time; all that matters is that there is one.
+const NOW: i64 = 1_800_000_000_000_000_000;
+
+/// How many records there are of those that the statements above erase.
+pub(crate) const COUNT_WHAT_SCOPES_ERASE: &str = "SELECT (SELECT count(*) FROM conversations WHERE forgotten_at IS NULL)
+        + (SELECT count(*) FROM compaction_cache) + (SELECT count(*) FROM upload_embeddings)
+        + (SELECT count(*) FROM uploads WHERE deleted_at IS NULL) + (SELECT count(*) FROM memories)
+        + (SELECT count(*) FROM assistants WHERE deleted_at IS NULL) + (SELECT count(*) FROM feedback WHERE deleted_at IS NULL)
+        + (SELECT count(*) FROM sessions);";
+
+/// Undoes a ScopedDelete of dialogues.
+pub(crate) const REMEMBER_ALL_DIALOGUES: &str = "UPDATE conversations SET forgotten_at = NULL WHERE forgotten_at IS NOT NULL;";

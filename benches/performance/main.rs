@@ -7,6 +7,7 @@ mod client;
 mod database;
 mod dataset;
 mod echo;
+mod everything;
 mod layout;
 mod pgbench;
 mod plain_service;
@@ -21,15 +22,15 @@ mod server;
 mod shell;
 mod world;
 
-use std::{convert::Infallible, io::Write, process::ExitCode};
+use std::{convert::Infallible, io::Write, process::ExitCode, time::Instant};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tonic::{body::Body, codegen::http, server::NamedService, transport::server::TcpIncoming};
 use tower::Service;
 
-use database::Engine::{Postgres, Sqlite};
+use database::Engine::{self, Postgres, Sqlite};
 use rounds::Outcome;
 use world::World;
 
@@ -95,31 +96,38 @@ async fn measure(args: &Args) -> anyhow::Result<ExitCode> {
         if !asked_for(row) {
             continue;
         }
-        report::say(&format!("row {row}"))?;
-        let world = &mut world;
-        match row {
-            1 => outcomes.extend(rows::export::beside_shell(world, Postgres).await?),
-            2 => outcomes.extend(rows::export::beside_shell(world, Sqlite).await?),
-            3 => {
-                for engine in [Sqlite, Postgres] {
-                    outcomes.extend(rows::export::beside_plain(world, engine).await?);
-                }
-            }
-            4 => outcomes.extend(rows::calls::beside_echo(world).await?),
-            5 => outcomes.extend(rows::calls::beside_pgbench(world).await?),
-            6 => outcomes.extend(rows::delete::beside_raw(world, Postgres).await?),
-            7 => outcomes.extend(rows::delete::beside_raw(world, Sqlite).await?),
-            11 => {
-                for engine in [Sqlite, Postgres] {
-                    outcomes.extend(rows::export::beside_small(world, engine).await?);
-                }
-            }
-            _ => report::say("not measured yet")?,
+        let began = Instant::now();
+        let engines: &[Engine] = match row {
+            1 | 5 | 6 => &[Postgres],
+            2 | 4 | 7 => &[Sqlite],
+            _ => &[Sqlite, Postgres],
+        };
+        for &engine in engines {
+            outcomes.extend(measure_row(row, &mut world, engine).await?);
         }
+        report::say(&format!("row {row} took {:.0} s", began.elapsed().as_secs_f64()))?;
     }
     report::table(&outcomes)?;
     report::write_json(&outcomes, args.quick)?;
     Ok(if outcomes.iter().all(Outcome::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure_row(row: u8, world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
+    match row {
+        1 | 2 => rows::export::beside_shell(world, engine).await,
+        3 => rows::export::beside_plain(world, engine).await,
+        4 => rows::calls::beside_echo(world).await,
+        5 => rows::calls::beside_pgbench(world).await,
+        6 | 7 => rows::delete::beside_raw(world, engine).await,
+        8 => rows::scoped::beside_sql(world, engine).await,
+        9 => rows::neighbours::of_large_users(world, engine).await,
+        10 => rows::memory::of_exports(world, engine).await,
+        11 => rows::export::beside_small(world, engine).await,
+        12 => rows::scale::beside_small_table(world, engine).await,
+        13 => rows::scoped::beside_few_messages(world, engine).await,
+        14 => rows::import::beside_raw(world, engine).await,
+        _ => bail!("the table has no row {row}"),
+    }
 }
 
 /// Serves until killed, and tells where, as the service itself does.

@@ -92,12 +92,12 @@ impl RowWriter {
         Ok(())
     }
 
-    /// Ends the last statement.
-    pub(crate) fn end(&mut self) {
+    /// Ends the last statement; gives the text.
+    pub(crate) fn end(&mut self) -> &[u8] {
         if self.rows > 0 {
             self.text.extend_from_slice(if self.engine == Engine::Sqlite { b";\n" } else { b"\\.\n" });
         }
-        self.rows = 0;
+        &self.text
     }
 
     fn copied(&mut self, value: &Value) -> anyhow::Result<()> {

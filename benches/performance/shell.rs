@@ -13,7 +13,7 @@ use super::database::{Database, Engine};
 const DONE: &str = "bench: done";
 
 /// The settings with which the service opens an SQLite file.
-const SQLITE_PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000;";
+pub(crate) const SQLITE_PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000;";
 
 /// A session. It ends at the first error.
 pub(crate) struct Shell {
@@ -94,7 +94,11 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // Killed, sqlite3 would leave its log behind.
+        let quit = if self.engine == Engine::Sqlite { ".quit" } else { "\\q" };
+        if writeln!(self.input, "\n{quit}").is_err() {
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }

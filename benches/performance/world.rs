@@ -1,6 +1,12 @@
 //! What the rows of the table share: how much is measured, and the databases it is measured on.
 
-use std::{collections::HashMap, path::Path, rc::Rc};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
 use super::{
     database::{Database, Engine},
@@ -17,19 +23,24 @@ pub(crate) struct World {
     pub(crate) rounds: usize,
     /// Messages of the largest user: a power of ten.
     pub(crate) largest: u32,
-    folder: tempfile::TempDir,
     main: HashMap<Engine, Rc<Dataset>>,
     plain: HashMap<Engine, Rc<Dataset>>,
+    /// The last, for it is removed last.
+    folder: Folder,
 }
 
 impl World {
     pub(crate) fn new(quick: bool, rounds: usize, largest: u32) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        Ok(Self { quick, rounds, largest, folder, main: HashMap::new(), plain: HashMap::new() })
+        Ok(Self { quick, rounds, largest, folder: Folder::fresh()?, main: HashMap::new(), plain: HashMap::new() })
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder.0
+    }
+
+    /// How long calls are made for.
+    pub(crate) fn seconds(&self, if_quick: u64, else_: u64) -> Duration {
+        Duration::from_secs(if self.quick { if_quick } else { else_ })
     }
 
     /// The user with so many messages.
@@ -69,5 +80,25 @@ impl World {
         let dataset = Rc::new(Dataset::fill(database, String::new(), self.population(), &plain_service::layout::LAYOUT)?);
         self.plain.insert(engine, Rc::clone(&dataset));
         Ok(dataset)
+    }
+}
+
+/// Where databases and logs are. What a run left that was killed is removed by the next.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn fresh() -> anyhow::Result<Self> {
+        let folder = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join("performance"));
+        if folder.0.exists() {
+            fs::remove_dir_all(&folder.0)?;
+        }
+        fs::create_dir_all(&folder.0)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -17,10 +17,6 @@ pub(crate) const CALLERS: usize = 8;
 /// Users whose calls are recorded for `pgbench`, and made beside it.
 const RECORDED: usize = 8;
 
-fn duration(world: &World) -> Duration {
-    Duration::from_secs(if world.quick { 2 } else { 5 })
-}
-
 async fn load(server: &Server, database: &Database, client: &Client, users: &[String], time: Duration) -> anyhow::Result<Sample> {
     let mut took = Vec::new();
     let sample = measure(server.pid(), database, async {
@@ -44,7 +40,7 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
     let echoed = echo_client.export(&users[0]).await?;
     anyhow::ensure!(echoed.bytes == reply.bytes, "the echo's reply has {} bytes, not {}", echoed.bytes, reply.bytes);
 
-    let time = duration(world);
+    let time = world.seconds(1, 5);
     for (server, client) in [(&ours, &our_client), (&echo, &echo_client)] {
         load(server, &data.database, client, &users, time / 4).await?;
     }
@@ -70,7 +66,7 @@ pub(crate) async fn beside_pgbench(world: &mut World) -> anyhow::Result<Vec<Outc
     let client = Client::connect(&server, &data.key).await?;
     proof::export_is_whole(&server, &data, &users[0]).await?;
 
-    let time = duration(world);
+    let time = world.seconds(1, 5);
     load(&server, &data.database, &client, &users, time / 4).await?;
     let pairs = alternate(
         world.rounds,

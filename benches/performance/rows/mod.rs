@@ -3,3 +3,8 @@
 pub(crate) mod calls;
 pub(crate) mod delete;
 pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod memory;
+pub(crate) mod neighbours;
+pub(crate) mod scale;
+pub(crate) mod scoped;

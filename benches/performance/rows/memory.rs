@@ -1,0 +1,123 @@
+//! Row 10: the memory of exports, and what they hold while their readers are slow.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures::future::try_join_all;
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    client::Client,
+    database::{Database, Engine},
+    dataset::Dataset,
+    process,
+    rounds::{Goal, Outcome},
+    server::Server,
+    shell::Shell,
+    world::World,
+};
+
+const READERS: usize = 64;
+const BYTES_PER_SECOND: f64 = 1_000_000.0;
+const MIB: f64 = 1_048_576.0;
+/// How long a call of somebody else may take while readers wait.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// A statement that runs for longer than this, or a transaction that is open as long, is no call in passing.
+const HELD: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND state <> 'idle' AND clock_timestamp() - greatest(state_change, query_start) > interval '50 ms';";
+
+pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
+    let data = world.main(engine)?;
+    let token = world.largest_user();
+    let mut alone = Vec::new();
+    for _ in 0..if world.quick { 1 } else { world.rounds } {
+        alone.push(
+            above_idle(world, &data, async |server: &Server| Client::connect(server, &data.key).await?.export(&token).await.map(drop))
+                .await?,
+        );
+    }
+    let time = world.seconds(3, 15);
+    let slow = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, 1, time).await).await?;
+    let many = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, READERS, time).await).await?;
+    let held = held_while_waiting(world, &data, &token).await?;
+
+    let outcome = |what: String, unit, goal: f64, values: Vec<f64>| Outcome {
+        row: 10,
+        engine,
+        what,
+        against: "idle".to_owned(),
+        unit,
+        values,
+        goal: Goal::AtMost(goal),
+        want: None,
+        pairs: Vec::new(),
+    };
+    Ok(vec![
+        outcome(format!("memory of an export of {} messages", world.largest), " MiB", 16.0, alone),
+        outcome("memory of an export to a reader of 1 MB/s".to_owned(), " MiB", 16.0, vec![slow]),
+        outcome(format!("memory per reader, {READERS} of 1 MB/s"), " MiB", 2.0, vec![many / READERS as f64]),
+        outcome(format!("connections held while {READERS} readers wait"), "", 0.0, vec![held]),
+    ])
+}
+
+/// How much more memory a server has at most during some work than when idle, in MiB.
+async fn above_idle(world: &World, data: &Dataset, work: impl AsyncFnOnce(&Server) -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let server = Server::ours(&data.database, world.folder(), &[])?;
+    let idle = server.settled_memory()?;
+    process::reset_peak(server.pid())?;
+    work(&server).await?;
+    let peak = process::memory_of(server.pid(), "VmHWM:")?;
+    server.stop().await?;
+    Ok(peak.saturating_sub(idle) as f64 / MIB)
+}
+
+/// Reads as much as a line of 1 MB/s lets through, each reader on a connection of its own.
+async fn read_slowly(server: &Server, data: &Dataset, token: &str, readers: usize, time: Duration) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let reads = (0..readers).map(|_| async move {
+        let client = Client::connect_slow(server, &data.key).await?;
+        let mut stream = client.open_export(token).await?;
+        let mut bytes = 0.0;
+        while began.elapsed() < time {
+            let Some(frame) = stream.message().await? else { return Ok(()) };
+            bytes += frame.len() as f64;
+            sleep(Duration::from_secs_f64(bytes / BYTES_PER_SECOND).saturating_sub(began.elapsed())).await;
+        }
+        ensure!(bytes > 0.5 * BYTES_PER_SECOND * time.as_secs_f64(), "a slow reader got {bytes} bytes only");
+        anyhow::Ok(())
+    });
+    try_join_all(reads).await.map(drop)
+}
+
+/// Connections to the database in use while readers do not read at all. Fails where others' calls do not get through.
+async fn held_while_waiting(world: &World, data: &Dataset, token: &str) -> anyhow::Result<f64> {
+    let server = Server::ours(&data.database, world.folder(), &["--database-max-connections", "2"])?;
+    let opened = (0..READERS).map(|_| async {
+        let client = Client::connect_slow(&server, &data.key).await?;
+        let mut stream = client.open_export(token).await?;
+        stream.message().await?.context("an empty export")?;
+        anyhow::Ok((client, stream))
+    });
+    let waiting = try_join_all(opened).await?;
+    sleep(Duration::from_secs(2)).await;
+    let other = Client::connect(&server, &data.key).await?;
+    timeout(PROMPT, other.export("small_0")).await.context("while readers wait, no other call gets through")??;
+    let held = most_held(&data.database).await?;
+    drop(waiting);
+    drop(other);
+    server.stop().await?;
+    Ok(held)
+}
+
+async fn most_held(database: &Database) -> anyhow::Result<f64> {
+    let mut most = 0.0_f64;
+    if database.engine == Engine::Postgres {
+        let mut shell = Shell::open(database)?;
+        for _ in 0..20 {
+            most = most.max(shell.run(HELD)?.trim().parse()?);
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(most)
+}

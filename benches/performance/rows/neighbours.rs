@@ -1,0 +1,110 @@
+//! Row 9: what others notice while the largest user is exported and erased.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use futures::future::try_join_all;
+use tokio::time::{sleep, sleep_until};
+
+use super::calls::CALLERS;
+use crate::{
+    client::{Client, percentile},
+    database::{Database, Engine},
+    dataset::Dataset,
+    rounds::{Goal, Outcome, Sample, measure},
+    server::Server,
+    world::World,
+};
+
+/// Of the calls that the server could answer each second, so many are made: as one would run it.
+const SHARE: f64 = 0.25;
+/// How often the largest user is exported before it is erased.
+const EXPORTS: u32 = 2;
+
+pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
+    let data = world.main(engine)?;
+    let users = data.tokens("small_");
+    let (mut pairs, mut rate) = (Vec::new(), 0.0);
+    for _ in 0..world.rounds {
+        let copy = data.database.copy("bench_copy")?;
+        let server = Server::ours(&copy, world.folder(), &[])?;
+        let client = Client::connect(&server, &data.key).await?;
+        let most = client.export_for(&users, CALLERS, Duration::from_millis(500)).await?.len() as f64 * 2.0;
+        if rate == 0.0 {
+            rate = most * SHARE;
+        }
+        copy.settle()?;
+        let time = world.seconds(1, 5);
+        let pause = async {
+            sleep(time).await;
+            Ok(())
+        };
+        let alone = load(&server, &copy, &client, &users, rate, pause).await?;
+        let neighbour = Client::connect(&server, &data.key).await?;
+        let beside = load(&server, &copy, &client, &users, rate, export_and_erase(&neighbour, &data, world)).await?;
+        server.stop().await?;
+        pairs.push((beside, alone));
+    }
+    let what = |figure: &str| format!("others' {figure} at {rate:.0} calls/s beside a user of {}", world.largest);
+    let goal = (Goal::AtLeast(0.95), 0.97);
+    let calls = Outcome::of((9, engine), (what("calls per second"), "alone"), goal, pairs.clone(), |beside, alone| {
+        beside.per_second() / alone.per_second()
+    });
+    let p99 = Outcome::of((9, engine), (what("p99"), "alone"), goal, pairs, |beside, alone| alone.p99 / beside.p99);
+    Ok(vec![calls, p99])
+}
+
+async fn export_and_erase(client: &Client, data: &Dataset, world: &World) -> anyhow::Result<()> {
+    let token = world.largest_user();
+    for _ in 0..EXPORTS {
+        client.export(&token).await?;
+    }
+    let erased = client.delete_messages(&token).await?.messages_deleted;
+    ensure!(u32::try_from(erased)? == data.messages(&token)?, "{erased} messages were erased");
+    Ok(())
+}
+
+/// Has users exported at a steady rate while something else goes on. A call that begins late was late for its caller: its time counts from
+/// when it was due.
+async fn load(
+    server: &Server,
+    database: &Database,
+    client: &Client,
+    users: &[String],
+    rate: f64,
+    meanwhile: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Sample> {
+    let between = Duration::from_secs_f64(CALLERS as f64 / rate);
+    let mut took = Vec::new();
+    let done = std::cell::Cell::new(false);
+    let sample = measure(server.pid(), database, async {
+        let began = Instant::now();
+        let callers = (0..CALLERS).map(|caller| {
+            let done = &done;
+            async move {
+                let mut took = Vec::new();
+                let mut due = began + between.mul_f64(caller as f64 / CALLERS as f64);
+                for user in users.iter().cycle().skip(caller * users.len() / CALLERS) {
+                    sleep_until(due.into()).await;
+                    if done.get() {
+                        break;
+                    }
+                    client.export(user).await?;
+                    took.push(due.elapsed());
+                    due += between;
+                }
+                anyhow::Ok(took)
+            }
+        });
+        let until_done = async {
+            meanwhile.await?;
+            done.set(true);
+            anyhow::Ok(())
+        };
+        let (calls, ()) = futures::future::try_join(try_join_all(callers), until_done).await?;
+        took = calls.concat();
+        Ok(took.len() as f64)
+    })
+    .await?;
+    Ok(Sample { p99: percentile(&mut took, 99)?.as_secs_f64(), ..sample })
+}

@@ -1,0 +1,151 @@
+//! Rows 8 and 13: ScopedDelete.
+
+use anyhow::ensure;
+use userdata::grpc::proto::{ScopedDeleteRequest, ScopedDeleteResponse};
+
+use crate::{
+    client::Client,
+    database::{Database, Engine},
+    dataset::Dataset,
+    everything, layout,
+    population::Population,
+    rounds::{Goal, Outcome, Sample, alternate, measure, time},
+    server::Server,
+    shell::Shell,
+    world::World,
+};
+
+/// Users erased in each round, one after the other, for there are few records to each.
+const USERS: usize = 30;
+/// How often a user's dialogues are forgotten in each round.
+const REPEATED: u32 = 10;
+/// Conversations of the users whose dialogues are forgotten.
+const DIALOGUES: u32 = 100;
+
+fn records_in(erased: &ScopedDeleteResponse) -> i32 {
+    let ScopedDeleteResponse { dialogues_forgotten, uploads_deleted, memory_deleted, assistants_deleted, .. } = erased;
+    let others = erased.feedback_deleted + erased.sessions_deleted + erased.compaction_cache_purged;
+    dialogues_forgotten + uploads_deleted + memory_deleted + assistants_deleted + others
+}
+
+/// Row 8: everything, of small users.
+pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for records in [80, 300] {
+        let database = Database::create(engine, "bench_everything", world.folder())?;
+        let key = database.migrate()?;
+        let server = Server::ours(&database, world.folder(), &[])?;
+        let client = Client::connect(&server, &key).await?;
+        let tokens: Vec<String> = (0..USERS).map(|nth| format!("user_{nth}")).collect();
+        for token in &tokens {
+            client.import(everything::requests(token, records)).await?;
+        }
+        drop(client);
+        server.stop().await?;
+        if engine == Engine::Postgres {
+            Shell::open(&database)?.run("VACUUM (ANALYZE);")?;
+        }
+        let pairs = alternate(
+            world.rounds,
+            async || erase_by_service(world, &database, &key, &tokens, records).await,
+            async || erase_by_sql(&database).await,
+        )
+        .await?;
+        let what = (format!("ScopedDelete of everything, {records} records"), "hand-written SQL");
+        outcomes.push(Outcome::of((8, engine), what, (Goal::AtMost(1.3), 1.1), pairs, time));
+    }
+    Ok(outcomes)
+}
+
+async fn erase_by_service(world: &World, database: &Database, key: &str, tokens: &[String], records: u32) -> anyhow::Result<Sample> {
+    let copy = database.copy("bench_copy")?;
+    let server = Server::ours(&copy, world.folder(), &[])?;
+    let client = Client::connect(&server, key).await?;
+    let everything = |token: &str| ScopedDeleteRequest {
+        user_token: token.to_owned(),
+        dialogues: true,
+        vault: true,
+        memory: true,
+        assistants: true,
+        feedback: true,
+        sessions: true,
+    };
+    client.scoped_delete(everything("nobody")).await?;
+    copy.settle()?;
+    let sample = measure(server.pid(), &copy, async {
+        for token in tokens {
+            let erased = client.scoped_delete(everything(token)).await?;
+            ensure!(records_in(&erased) >= i32::try_from(records)?, "{erased:?} of {records} records");
+        }
+        Ok(tokens.len() as f64)
+    })
+    .await?;
+    nothing_left(&copy)?;
+    server.stop().await?;
+    Ok(sample)
+}
+
+fn nothing_left(database: &Database) -> anyhow::Result<()> {
+    let left = Shell::open(database)?.run(layout::COUNT_WHAT_SCOPES_ERASE)?;
+    ensure!(left.trim() == "0", "{}: {} records are left after a ScopedDelete", database.engine, left.trim());
+    Ok(())
+}
+
+async fn erase_by_sql(database: &Database) -> anyhow::Result<Sample> {
+    let copy = database.copy("bench_copy")?;
+    let mut shell = Shell::open(&copy)?;
+    shell.run(&layout::erase_everything(copy.engine, 0))?;
+    copy.settle()?;
+    let sample = measure(shell.pid(), &copy, async {
+        for subject in 1..=i64::try_from(USERS)? {
+            shell.run(&layout::erase_everything(copy.engine, subject))?;
+        }
+        Ok(USERS as f64)
+    })
+    .await?;
+    nothing_left(&copy)?;
+    Ok(sample)
+}
+
+/// Row 13: dialogues with many messages beside dialogues with few.
+pub(crate) async fn beside_few_messages(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
+    let messages = world.largest.min(100_000);
+    let population =
+        Population::default().with("many", 1, messages, messages / DIALOGUES, 60).with("few", 1, DIALOGUES, 1, 60);
+    let data = Dataset::of_service(engine, "bench_dialogues", world.folder(), population)?;
+    let server = Server::ours(&data.database, world.folder(), &[])?;
+    let client = Client::connect(&server, &data.key).await?;
+    let pairs = alternate(
+        world.rounds,
+        async || forget(&data, &server, &client, "many_0").await,
+        async || forget(&data, &server, &client, "few_0").await,
+    )
+    .await?;
+    server.stop().await?;
+    let what = (format!("forgetting dialogues of {messages} messages"), format!("of {DIALOGUES} messages"));
+    Ok(vec![Outcome::of((13, engine), what, (Goal::AtMost(1.2), 1.0), pairs, time)])
+}
+
+async fn forget(data: &Dataset, server: &Server, client: &Client, token: &str) -> anyhow::Result<Sample> {
+    let mut sum = Sample::default();
+    for _ in 0..REPEATED {
+        data.database.settle()?;
+        let sample = measure(server.pid(), &data.database, async {
+            let request = ScopedDeleteRequest { user_token: token.to_owned(), dialogues: true, ..ScopedDeleteRequest::default() };
+            let forgotten = client.scoped_delete(request).await?.dialogues_forgotten;
+            ensure!(u32::try_from(forgotten)? == DIALOGUES, "{forgotten} dialogues were forgotten");
+            Ok(1.0)
+        })
+        .await?;
+        Shell::open(&data.database)?.run(layout::REMEMBER_ALL_DIALOGUES)?;
+        sum = Sample { peak: sum.peak.max(sample.peak), ..sum };
+        sum.wall += sample.wall;
+        sum.program_cpu += sample.program_cpu;
+        sum.database_cpu += sample.database_cpu;
+        sum.units += sample.units;
+    }
+    if data.database.engine == Engine::Postgres {
+        Shell::open(&data.database)?.run("VACUUM;")?;
+    }
+    Ok(sum)
+}
