@@ -73,7 +73,8 @@ impl Pgbench {
             // From the last on, for $1 is also the beginning of $10.
             for (nth, value) in given.split(", $").enumerate().collect::<Vec<_>>().into_iter().rev() {
                 let Some((_, value)) = value.split_once(" = ") else { continue };
-                let value = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')).context("NULL cannot be given to pgbench")?;
+                let value =
+                    value.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')).context("NULL cannot be given to pgbench")?;
                 let name = format!("v{script}_{}_{}", statements.len(), nth + 1);
                 statement = statement.replace(&format!("${}", nth + 1), &format!(":{name}"));
                 self.variables.push(format!("{name}={value}"));

@@ -19,7 +19,22 @@ const SECONDS_BETWEEN_MESSAGES: u32 = 25;
 /// Words in some order, of which every text is a piece.
 static TEXT: LazyLock<String> = LazyLock::new(|| {
     const WORDS: [&str; 16] = [
-        "order", "the", "parcel", "was", "delivered", "yesterday", "but", "my", "lamp", "is", "broken", "can", "you", "refund", "it", "please",
+        "order",
+        "the",
+        "parcel",
+        "was",
+        "delivered",
+        "yesterday",
+        "but",
+        "my",
+        "lamp",
+        "is",
+        "broken",
+        "can",
+        "you",
+        "refund",
+        "it",
+        "please",
     ];
     let mut numbers = ChaCha8Rng::seed_from_u64(SEED);
     let mut text = String::new();

@@ -44,7 +44,18 @@ pub(crate) fn surroundings() -> Vec<(&'static str, String)> {
 }
 
 const HEAD: [&str; 13] = [
-    "row", "engine", "what", "against", "median", "min", "max", "goal", "want", "met", "ours: wall/server/database s", "reference: the same",
+    "row",
+    "engine",
+    "what",
+    "against",
+    "median",
+    "min",
+    "max",
+    "goal",
+    "want",
+    "met",
+    "ours: wall/server/database s",
+    "reference: the same",
     "peak MiB",
 ];
 
@@ -72,7 +83,12 @@ pub(crate) fn table(outcomes: &[Outcome]) -> anyhow::Result<()> {
             if met { "yes" } else { "NO" }.to_owned(),
             seconds(outcome.pairs.iter().map(|(ours, _)| ours)),
             seconds(outcome.pairs.iter().map(|(_, reference)| reference)),
-            outcome.pairs.iter().map(|(ours, _)| ours.peak).max().map_or_else(String::new, |peak| format!("{:.0}", peak as f64 / 1048576.0)),
+            outcome
+                .pairs
+                .iter()
+                .map(|(ours, _)| ours.peak)
+                .max()
+                .map_or_else(String::new, |peak| format!("{:.0}", peak as f64 / 1048576.0)),
         ]);
     }
     let widths: Vec<usize> =

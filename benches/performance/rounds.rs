@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{database::{Database, Engine}, process};
+use super::{
+    database::{Database, Engine},
+    process,
+};
 
 /// One measurement of one side.
 #[derive(Clone, Copy, Default)]
@@ -32,11 +35,7 @@ impl Sample {
 }
 
 /// Measures some work of a program, done in the meantime; `work` tells how much it was.
-pub(crate) async fn measure(
-    program: u32,
-    database: &Database,
-    work: impl Future<Output = anyhow::Result<f64>>,
-) -> anyhow::Result<Sample> {
+pub(crate) async fn measure(program: u32, database: &Database, work: impl Future<Output = anyhow::Result<f64>>) -> anyhow::Result<Sample> {
     process::reset_peak(program)?;
     let (program_before, database_before) = (process::cpu_of(program)?, database.cpu()?);
     let began = Instant::now();

@@ -6,14 +6,24 @@ mod entity;
 pub(crate) mod layout;
 mod part;
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc, task::{Context, Poll}};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use futures::future::BoxFuture;
 use prost::Message as _;
 use prost_types::Timestamp;
 use sea_orm::{ColumnTrait, ConnectionTrait, Database, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, Schema};
 use tokio_stream::Iter;
-use tonic::{Request, Response, Status, body::Body, codegen::http, server::{Grpc, NamedService, ServerStreamingService}};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    codegen::http,
+    server::{Grpc, NamedService, ServerStreamingService},
+};
 use tonic_prost::ProstCodec;
 use tower::Service;
 use userdata::{

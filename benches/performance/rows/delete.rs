@@ -33,10 +33,7 @@ async fn ours(world: &World, data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<
     for (sample, size) in samples.iter_mut().zip(sizes) {
         let token = World::user_of(size);
         copy.settle()?;
-        *sample = measure(server.pid(), &copy, async {
-            Ok(f64::from(client.delete_messages(&token).await?.messages_deleted))
-        })
-        .await?;
+        *sample = measure(server.pid(), &copy, async { Ok(f64::from(client.delete_messages(&token).await?.messages_deleted)) }).await?;
         anyhow::ensure!(sample.units == f64::from(size), "{} of {size} messages were deleted", sample.units);
         proof::none_left(&copy, data.subject(&token)?)?;
     }

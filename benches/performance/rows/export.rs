@@ -54,13 +54,17 @@ pub(crate) async fn beside_shell(world: &mut World, engine: Engine) -> anyhow::R
     let subject = data.subject(&token)?;
     let queries = [layout::select_conversations(subject), layout::select_messages(subject)];
     shell.print_to_nowhere(&queries)?;
-    let pairs = alternate(world.rounds, async || ours.export(&token, 1).await, async || {
-        measure(shell.pid(), &data.database, async {
-            shell.print_to_nowhere(&queries)?;
-            Ok(f64::from(data.messages(&token)?))
-        })
-        .await
-    })
+    let pairs = alternate(
+        world.rounds,
+        async || ours.export(&token, 1).await,
+        async || {
+            measure(shell.pid(), &data.database, async {
+                shell.print_to_nowhere(&queries)?;
+                Ok(f64::from(data.messages(&token)?))
+            })
+            .await
+        },
+    )
     .await?;
     ours.server.stop().await?;
     let what = format!("export of {} messages", world.largest);
@@ -85,13 +89,17 @@ pub(crate) async fn beside_plain(world: &mut World, engine: Engine) -> anyhow::R
         if with_digests {
             proof::same_as_made_up(&plain, &token, &exported.sha256)?;
         }
-        let pairs = alternate(world.rounds, async || ours.export(&token, 1).await, async || {
-            measure(server.pid(), &plain.database, async {
-                client.export(&token).await?;
-                Ok(f64::from(plain.messages(&token)?))
-            })
-            .await
-        })
+        let pairs = alternate(
+            world.rounds,
+            async || ours.export(&token, 1).await,
+            async || {
+                measure(server.pid(), &plain.database, async {
+                    client.export(&token).await?;
+                    Ok(f64::from(plain.messages(&token)?))
+                })
+                .await
+            },
+        )
         .await?;
         server.stop().await?;
         let what = format!("export of {} messages per CPU second", world.largest);
