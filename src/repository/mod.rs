@@ -13,6 +13,7 @@ mod feedback;
 mod import;
 mod memory;
 mod message;
+mod own_task;
 mod page;
 mod reader;
 mod row;
@@ -29,6 +30,7 @@ pub use connect::{Engine, SchemaState, StorageUrl};
 pub use conversation::ConversationsFrom;
 pub use error::Error;
 pub use message::Stretch;
+pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
 pub use subject::Held;
 

@@ -1,22 +1,30 @@
 //! The caller's deadline, seen from the wire: tonic's own client answers itself before the server can.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client};
 use http::{HeaderMap, Request};
 use prost::Message;
 use sea_orm::{ConnectionTrait, TransactionTrait};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::Instant,
+};
 use tonic::{Code, Status};
-use userdata::grpc::proto::{
-    Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ImportUserDataRequest, MessagePart, TextPart, message_part::Part,
+use userdata::{
+    grpc::proto::{
+        Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ImportUserDataRequest, MessagePart, TextPart, message_part::Part,
+    },
+    repository::Engine,
 };
 
 use crate::{
     on_both_engines, records,
     rpc::assert_reason,
-    world::{ACME, World},
+    world::{ACME, World, eventually},
 };
 
 on_both_engines!(
@@ -131,4 +139,52 @@ async fn an_export_ends_at_its_deadline_in_the_midst_of_its_stream(world: World)
     let (status, bytes) = ending(&head.headers, &mut body).await;
     assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
     assert!(bytes < 20 * LENGTH / 2, "{bytes} bytes came after the deadline");
+}
+
+/// A way to `host` on which its answers can be held up.
+async fn way_to(host: String, held: watch::Receiver<bool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&host).await.unwrap();
+            let ((mut near_reads, mut near_writes), (mut far_reads, mut far_writes)) = (near.into_split(), far.into_split());
+            tokio::spawn(async move { copy(&mut near_reads, &mut far_writes).await });
+            let mut held = held.clone();
+            // Whichever side leaves, the other hears of it.
+            tokio::spawn(async move {
+                let mut answer = BytesMut::new();
+                while far_reads.read_buf(&mut answer).await? > 0 {
+                    let _ = held.wait_for(|held| !held).await;
+                    near_writes.write_all_buf(&mut answer).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_a_call_that_is_cut_while_its_transaction_begins_leaves_none_open() {
+    let mut world = World::start(Engine::Postgres).await;
+    import_anna(&world, 10).await;
+    let (hold, held) = watch::channel(false);
+    let url = url::Url::parse(&world.database_url).unwrap();
+    let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+    let way = way_to(host.clone(), held).await;
+    world.config.storage.database = world.database_url.replace(&host, &way.to_string()).parse().unwrap();
+    world.restart().await;
+    let open = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'userdata' \
+                AND state LIKE 'idle in transaction%'";
+
+    hold.send_replace(true);
+    let mut call = RawCall::begin(&world, DELETE_MESSAGES, "2S").await;
+    call.send(&DeleteUserMessagesRequest { user_token: "anna".into() }, true);
+    eventually("the transaction has begun", async || world.query(open).await.len() == 1).await;
+    let (head, mut body) = call.response.await.unwrap().into_parts();
+    let (status, _) = ending(&head.headers, &mut body).await;
+    assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+    hold.send_replace(false);
+    eventually("no transaction is open", async || world.query(open).await.is_empty()).await;
 }

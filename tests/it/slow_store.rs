@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
 
 use futures::TryStreamExt;
 use object_store::{ObjectStore, aws::AmazonS3Builder, path::Path};
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
@@ -23,13 +24,14 @@ use crate::{
     records,
     resume::slow_client,
     rpc::assert_reason,
-    world::{Client, World},
+    world::{Client, World, eventually},
 };
 
 on_both_engines!(
     an_export_ends_before_it_shows_a_vault_half_erased,
     content_that_is_imported_between_removal_and_mark_does_not_stay,
     content_that_arrives_after_the_mark_does_not_stay,
+    a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal,
 );
 
 /// What the way to the S3 server holds up.
@@ -48,7 +50,7 @@ const WRITE: &str = "PUT ";
 
 /// A server whose object store can be held up.
 struct SlowStore {
-    _program: Program,
+    program: Program,
     hold: watch::Sender<Held>,
     waiting: watch::Receiver<usize>,
     prefix: String,
@@ -76,7 +78,7 @@ impl SlowStore {
         ];
         let program = Program::serve_with(&world.folder(), &environment, &world.database_url, &["--object-store-url", &url]);
         world.address = program.address().await;
-        Self { _program: program, hold, waiting, prefix }
+        Self { program: program, hold, waiting, prefix }
     }
 
     fn hold(&self, what: Held) {
@@ -127,7 +129,15 @@ async fn pass(mut near: TcpStream, host: String, mut held: watch::Receiver<Held>
             let _ = held.wait_for(|held| !is_held(held, &method)).await;
         }
     };
-    wait_while(|held, method| matches!(held, Held::Requests(of) if method.starts_with(of))).await;
+    // A request whose client leaves meanwhile is not done.
+    let left = async {
+        while near.read_buf(&mut request).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    tokio::select! {
+        () = wait_while(|held, method| matches!(held, Held::Requests(of) if method.starts_with(of))) => {}
+        left = left => return left,
+    }
     let mut far = TcpStream::connect(host).await?;
     far.write_all(&request[..first_line]).await?;
     far.write_all(b"\r\nconnection: close").await?;
@@ -228,4 +238,23 @@ async fn content_that_arrives_after_the_mark_does_not_stay(mut world: World) {
     let outcome = import.await.unwrap();
     assert_eq!(outcome.rejections[0].field, "requests[0].upload_contents[0].upload_id");
     assert_eq!(store.objects().await, 0);
+}
+
+async fn a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Answers(REMOVAL));
+    let caller = tokio::spawn(erase_vault(client.clone()));
+    store.holds(1).await;
+    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
+    store.hold(Held::Requests(REMOVAL));
+    store.holds(2).await;
+    assert_eq!((store.objects().await, marked(&world).await), (1, 1));
+
+    caller.abort();
+    let is_erasure = |line: &Value| line["message"] == "call" && line["method"].as_str().unwrap().ends_with("/ScopedDelete");
+    eventually("the server knows that its caller left", async || store.program.log().iter().any(is_erasure)).await;
+    store.hold(Held::Nothing);
+    eventually("the content is gone", async || store.objects().await == 0).await;
 }
