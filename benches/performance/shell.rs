@@ -13,7 +13,8 @@ use super::database::{Database, Engine};
 const DONE: &str = "bench: done";
 
 /// The settings with which the service opens an SQLite file.
-pub(crate) const SQLITE_PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000;";
+pub(crate) const SQLITE_PRAGMAS: &str =
+    "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000;";
 
 /// A session. It ends at the first error.
 pub(crate) struct Shell {

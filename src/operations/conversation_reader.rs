@@ -14,7 +14,7 @@ use crate::{
         record::{Conversation, Feedback, Message, RecordKey},
         timestamp::Timestamp,
     },
-    repository::{ConversationsFrom, Held, Page, PageSize, Repository, Stretch},
+    repository::{ConversationsFrom, Held, Page, PageSize, Reading, Stretch},
 };
 
 /// Which conversation a nested record belongs to.
@@ -102,15 +102,15 @@ impl ConversationReader {
         }
     }
 
-    pub(super) async fn next(&mut self, repository: &Repository, held: &Held) -> Result<Option<Item>, Error> {
+    pub(super) async fn next(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Item>, Error> {
         loop {
             if let Some(parent) = self.current.clone() {
-                if let Some(item) = self.next_nested(repository, held, &parent).await? {
+                if let Some(item) = self.next_nested(reading, held, &parent).await? {
                     return Ok(Some(item));
                 }
                 self.current = None;
             }
-            let Some(conversation) = self.next_conversation(repository, held).await? else { return Ok(None) };
+            let Some(conversation) = self.next_conversation(reading, held).await? else { return Ok(None) };
             let parent = Arc::new(Parent { key: conversation.key.clone(), forgotten_at: conversation.forgotten_at });
             let resumed = self.begin.take_if(|(key, _)| *key == parent.key).map(|(_, within)| within);
             self.enter(&parent.key, resumed.as_ref());
@@ -122,7 +122,7 @@ impl ConversationReader {
     }
 
     /// The next conversation that the export shows.
-    async fn next_conversation(&mut self, repository: &Repository, held: &Held) -> Result<Option<Conversation>, Error> {
+    async fn next_conversation(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Conversation>, Error> {
         loop {
             while let Some(conversation) = self.ahead.pop_front() {
                 if self.shows(&conversation) {
@@ -135,7 +135,7 @@ impl ConversationReader {
                 (None, Some((key, _))) => ConversationsFrom::At(key),
                 (None, None) => ConversationsFrom::Start,
             };
-            let page = repository.conversations(held, from, &mut self.size).await?;
+            let page = reading.conversations(held, from, &mut self.size).await?;
             self.more = if page.is_last { None } else { page.records.last().map(|last| Some(last.key.clone())) };
             self.ahead.extend(page.records);
             self.stretch_end = None;
@@ -176,7 +176,7 @@ impl ConversationReader {
         }
     }
 
-    async fn next_nested(&mut self, repository: &Repository, held: &Held, parent: &Arc<Parent>) -> Result<Option<Item>, Error> {
+    async fn next_nested(&mut self, reading: &mut Reading, held: &Held, parent: &Arc<Parent>) -> Result<Option<Item>, Error> {
         if let Some(message) = self.messages.next_of(&parent.key) {
             return Ok(Some(Item::Message(Arc::clone(parent), message)));
         }
@@ -184,7 +184,7 @@ impl ConversationReader {
         while self.messages.is_spent(&parent.key)
             && let Some((first, after)) = self.messages.from.take()
         {
-            let page = repository.messages(held, &Stretch { first, after, last: last.clone() }, &mut self.messages_size).await?;
+            let page = reading.messages(held, &Stretch { first, after, last: last.clone() }, &mut self.messages_size).await?;
             self.messages.take_in(page, |message| &message.key);
         }
         if let Some(message) = self.messages.next_of(&parent.key) {
@@ -194,7 +194,7 @@ impl ConversationReader {
             && let Some((first, after)) = self.feedback.from.take()
         {
             let stretch = Stretch { first, after, last: last.clone() };
-            let page = repository.feedback_in_conversations(held, &stretch, self.include_deleted, &mut self.feedback_size).await?;
+            let page = reading.feedback_in_conversations(held, &stretch, self.include_deleted, &mut self.feedback_size).await?;
             self.feedback.take_in(page, |feedback| &feedback.key);
         }
         Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(Arc::clone(parent), Box::new(feedback))))

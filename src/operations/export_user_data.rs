@@ -18,7 +18,7 @@ use crate::{
         resume_token::ExportChoices,
         subject::Subject,
     },
-    repository::{Held, Page, PageSize},
+    repository::{Held, Page, PageSize, Reading},
     vault::Vault,
 };
 
@@ -111,6 +111,8 @@ pub struct Export {
     wanted: Categories,
     choices: ExportChoices,
     stage: Stage,
+    /// What the subject was looked up by, for the first block.
+    reading: Option<Reading>,
 }
 
 /// Which kind of record comes next, and after which one.
@@ -167,10 +169,12 @@ impl Export {
     /// # Errors
     /// When the database does not answer.
     pub async fn begin(stores: Stores, subject: Subject, choices: ExportChoices) -> Result<Self, Error> {
-        let found = stores.repository.find_with_categories(&subject).await?;
+        let mut reading = stores.repository.reading().await?;
+        let found = reading.find_with_categories(&subject).await?;
         let wanted = found.map_or_else(Categories::default, |(_, held)| held.and(choices.categories));
         let held = found.map(|(held, _)| held);
-        Ok(Self { stores, subject, held, wanted, choices, stage: Stage::resume(wanted, choices.include_deleted, Position::Start) })
+        let stage = Stage::resume(wanted, choices.include_deleted, Position::Start);
+        Ok(Self { stores, subject, held, wanted, choices, stage, reading: Some(reading) })
     }
 
     /// The subject's epoch when it was looked up.
@@ -188,11 +192,26 @@ impl Export {
     /// # Errors
     /// When the subject was erased since it was looked up, or a store does not answer.
     pub async fn next_block(&mut self) -> Result<Block, Error> {
+        let reading = self.reading.take();
         let Some(held) = self.held else { return Ok(Block { is_last: true, ..Block::default() }) };
+        if let Stage::Uploads(_, pending) = &mut self.stage
+            && let Some(content) = pending.take()
+        {
+            drop(reading);
+            let (piece, rest) = content.next_piece(&self.stores.vault, &self.subject).await?;
+            *pending = rest;
+            self.stores.repository.reading().await?.confirm_not_erased(&held).await?;
+            return Ok(Block { items: vec![Item::Content(piece)], is_last: false });
+        }
+        let mut reading = match reading {
+            Some(reading) => reading,
+            None => self.stores.repository.reading().await?,
+        };
         let mut block = Block::default();
         let mut bytes = 0;
-        while bytes < FRAME_TARGET_BYTES && !block.is_last {
-            match self.next_item(&held).await? {
+        // Content is for the next block: no connection is held while the object store is waited for.
+        while bytes < FRAME_TARGET_BYTES && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
+            match self.next_item(&mut reading, &held).await? {
                 Some(item) => {
                     bytes += item.bytes();
                     block.items.push(item);
@@ -200,54 +219,44 @@ impl Export {
                 None => block.is_last = true,
             }
         }
-        self.stores.repository.confirm_not_erased(&held).await?;
+        reading.confirm_not_erased(&held).await?;
         Ok(block)
     }
 
-    async fn next_item(&mut self, held: &Held) -> Result<Option<Item>, Error> {
-        let Self { stores: Stores { repository, vault }, subject, wanted, choices, stage, .. } = self;
+    async fn next_item(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Item>, Error> {
+        let Self { wanted, choices, stage, .. } = self;
         let include_deleted = choices.include_deleted;
         loop {
             let item = match stage {
-                Stage::Conversations(reader) => reader.next(repository, held).await?,
+                Stage::Conversations(reader) => reader.next(reading, held).await?,
                 Stage::Feedback(reader) => reader
-                    .next(async |after, size| repository.detached_feedback(held, after, include_deleted, size).await, |record| &record.key)
+                    .next(async |after, size| reading.detached_feedback(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
                     .map(|record| Item::Feedback(Box::new(record))),
                 Stage::Memories(reader) => reader
-                    .next(async |after, size| repository.memories(held, after, size).await, |record| &record.key)
+                    .next(async |after, size| reading.memories(held, after, size).await, |record| &record.key)
                     .await?
                     .map(|record| Item::Memory(Box::new(record))),
-                Stage::Uploads(reader, pending) => match pending.take() {
-                    Some(content) => {
-                        let (piece, rest) = content.next_piece(vault, subject).await?;
-                        *pending = rest;
-                        Some(Item::Content(piece))
-                    }
-                    None => {
-                        let read = async |after: Option<&RecordKey>, size: &mut PageSize| {
-                            repository.uploads(held, after, include_deleted, size).await
-                        };
-                        reader.next(read, |record| &record.key).await?.map(|upload| {
-                            let with_content = choices.include_upload_content && upload.deleted_at.is_none();
-                            *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0, version: 0 });
-                            Item::Upload(
-                                Box::new(upload),
-                                if with_content { InUpload::Content { offset: 0, version: 0 } } else { InUpload::Complete },
-                            )
-                        })
-                    }
-                },
+                Stage::Uploads(reader, pending) => {
+                    let read =
+                        async |after: Option<&RecordKey>, size: &mut PageSize| reading.uploads(held, after, include_deleted, size).await;
+                    reader.next(read, |record| &record.key).await?.map(|upload| {
+                        let with_content = choices.include_upload_content && upload.deleted_at.is_none();
+                        *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0, version: 0 });
+                        let within = if with_content { InUpload::Content { offset: 0, version: 0 } } else { InUpload::Complete };
+                        Item::Upload(Box::new(upload), within)
+                    })
+                }
                 Stage::Assistants(reader) => reader
-                    .next(async |after, size| repository.assistants(held, after, include_deleted, size).await, |record| &record.key)
+                    .next(async |after, size| reading.assistants(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
                     .map(|record| Item::Assistant(Box::new(record))),
                 Stage::Sessions(reader) => reader
-                    .next(async |after, size| repository.sessions(held, after, size).await, |record| &record.key)
+                    .next(async |after, size| reading.sessions(held, after, size).await, |record| &record.key)
                     .await?
                     .map(|record| Item::Session(Box::new(record))),
                 Stage::CompactionCache(reader) => reader
-                    .next(async |after, size| repository.compaction_cache(held, after, size).await, |record| &record.key)
+                    .next(async |after, size| reading.compaction_cache(held, after, size).await, |record| &record.key)
                     .await?
                     .map(|record| Item::CompactionCache(Box::new(record))),
                 Stage::End => return Ok(None),

@@ -77,11 +77,12 @@ impl Import {
                 self.report.reject(FieldViolation::new(format!("{path}.offset"), OUT_OF_ORDER), 1);
                 return Ok(());
             }
-            let Some(held) = self.stores.repository.find(subject).await? else {
+            let mut reading = self.stores.repository.reading().await?;
+            let Some(held) = reading.find(subject).await? else {
                 self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
                 return Ok(());
             };
-            let Some(upload) = self.stores.repository.live_upload(&held, &piece.upload_id).await? else {
+            let Some(upload) = reading.live_upload(&held, &piece.upload_id).await? else {
                 self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
                 return Ok(());
             };
@@ -119,7 +120,7 @@ impl Import {
         let path = content.path.clone();
         let finish = tokio::spawn(async move {
             let written = content.writer.finish().await?;
-            let is_live = repository.live_upload(&content.held, &content.upload_id).await?.is_some();
+            let is_live = repository.reading().await?.live_upload(&content.held, &content.upload_id).await?.is_some();
             if !is_live {
                 written.take_back().await?;
             }

@@ -62,7 +62,7 @@ async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, 
     let Some(held) = repository.begin_erasure(subject).await? else { return Ok(removals) };
     let (mut after, mut size) = (None, PageSize::default());
     loop {
-        let page = repository.personal_uploads(&held, after.as_ref(), &mut size).await?;
+        let page = repository.reading().await?.personal_uploads(&held, after.as_ref(), &mut size).await?;
         after = page.records.last().map(|upload| upload.key.clone());
         let mut outcomes = stream::iter(page.records)
             .map(|upload| async move {

@@ -3,9 +3,10 @@
 use sea_orm::{ColumnTrait, QueryFilter};
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::assistant::{Column, Entity, Model},
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
     row::FromRow,
 };
 use crate::domain::{
@@ -13,13 +14,13 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the subject's assistants after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn assistants(
-        &self,
+        &mut self,
         held: &Held,
         after: Option<&RecordKey>,
         include_deleted: bool,
@@ -29,7 +30,7 @@ impl Repository {
         if !include_deleted {
             select = select.filter(Column::DeletedAt.is_null());
         }
-        read_page(self.read(), select, size, |row| Ok(record(Model::from_row(row)?)), Assistant::bytes).await
+        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Assistant::bytes).await
     }
 }
 

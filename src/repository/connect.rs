@@ -228,10 +228,6 @@ impl Repository {
         Ok(())
     }
 
-    pub(super) fn read(&self) -> &Reader {
-        &self.read
-    }
-
     pub(super) fn watch(&self) -> &DatabaseConnection {
         &self.watch
     }

@@ -55,7 +55,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-fn from_sqlx(error: &sqlx::Error) -> Error {
+pub(super) fn from_sqlx(error: &sqlx::Error) -> Error {
     match error {
         sqlx::Error::Database(reason) => match reason.code().as_deref() {
             // PostgreSQL: serialization failure, deadlock, lock not available. SQLite: busy, busy snapshot, locked.

@@ -8,13 +8,14 @@ use sea_orm::{
 };
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::{
         Texts, conversation,
         feedback::{Column, Entity, Model},
     },
     message::{Stretch, stretch_of},
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
     row::FromRow,
 };
 use crate::domain::{
@@ -22,13 +23,13 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the feedback given in a stretch of conversations, each with its conversation's key, by conversation and then in order.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn feedback_in_conversations(
-        &self,
+        &mut self,
         held: &Held,
         stretch: &Stretch,
         include_deleted: bool,
@@ -36,7 +37,7 @@ impl Repository {
     ) -> Result<Page<(Arc<RecordKey>, Feedback)>, Error> {
         let select = stretch_of::<Entity>(held, stretch).filter(shown(include_deleted));
         read_page(
-            self.read(),
+            self,
             select,
             size,
             |row| {
@@ -56,7 +57,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer.
     pub async fn detached_feedback(
-        &self,
+        &mut self,
         held: &Held,
         after: Option<&RecordKey>,
         include_deleted: bool,
@@ -74,7 +75,7 @@ impl Repository {
             detached = detached.add(Expr::exists(forgotten));
         }
         let select = in_order::<Entity>(held, after).filter(shown(include_deleted)).filter(detached);
-        read_page(self.read(), select, size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
+        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
     }
 }
 

@@ -9,9 +9,10 @@ use sea_orm::{
 };
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::message::{Entity, Model},
     page::{Page, PageSize, columns, key_values, read_page},
+    reader::Reading,
 };
 use crate::domain::{
     digest::RecordDigest,
@@ -30,17 +31,22 @@ pub struct Stretch {
     pub last: RecordKey,
 }
 
-impl Repository {
+impl Reading {
     /// A page of the messages of a stretch of conversations, each with its conversation's key, by conversation and then in order.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn messages(&self, held: &Held, stretch: &Stretch, size: &mut PageSize) -> Result<Page<(Arc<RecordKey>, Message)>, Error> {
+    pub async fn messages(
+        &mut self,
+        held: &Held,
+        stretch: &Stretch,
+        size: &mut PageSize,
+    ) -> Result<Page<(Arc<RecordKey>, Message)>, Error> {
         let mut conversation: Arc<RecordKey> = Arc::default();
         // One buffer for the bodies of a page, not one for each.
         let mut bodies = BytesMut::new();
         let page = read_page(
-            self.read(),
+            self,
             stretch_of::<Entity>(held, stretch),
             size,
             |row| {

@@ -32,6 +32,7 @@ pub use error::Error;
 pub use message::Stretch;
 pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
+pub use reader::Reading;
 pub use subject::Held;
 
 use reader::Reader;

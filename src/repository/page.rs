@@ -8,7 +8,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use super::{Error, Held, reader::Reader, row::Row};
+use super::{Error, Held, reader::Reading, row::Row};
 use crate::domain::record::RecordKey;
 
 /// Rows of one page, at the most.
@@ -49,7 +49,7 @@ impl PageSize {
 
 /// Reads one page of what `select` finds; `record` makes a record of a row, `bytes_of` tells about how many bytes it takes.
 pub(super) async fn read_page<E, T>(
-    reader: &Reader,
+    reading: &mut Reading,
     select: Select<E>,
     size: &mut PageSize,
     mut record: impl FnMut(Row<'_>) -> Result<T, Error>,
@@ -67,7 +67,7 @@ where
         records.push(record);
         Ok(if bytes < 4 * PAGE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
-    reader.rows(select.limit(asked), take).await?;
+    reading.rows(select.limit(asked), take).await?;
     size.learn(records.len(), bytes);
     let is_last = bytes < 4 * PAGE_BYTES && (records.len() as u64) < asked;
     Ok(Page { records, is_last })

@@ -2,25 +2,30 @@
 //! looked up per row.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
-use sea_orm::{QueryResult, TryGetable, sqlx};
+use sea_orm::sqlx::{
+    self, Decode, Postgres, Type,
+    error::BoxDynError,
+    postgres::{PgRow, PgTypeInfo, PgValueRef},
+    types::Json,
+};
 
 use super::{
     Error,
     entity::{Episode, Texts},
 };
 
-/// A row of PostgreSQL through sea-orm, or of SQLite through its own interface (`sqlite_reader`).
+/// A row of PostgreSQL, or of SQLite through its own interface (`sqlite_reader`).
 #[derive(Clone, Copy)]
 pub(super) enum Row<'r> {
-    Postgres(&'r QueryResult),
+    Postgres(&'r PgRow),
     Sqlite(&'r rusqlite::Row<'r>),
 }
 
 impl<'r> Row<'r> {
     /// The value of a column.
-    pub(super) fn get<T: TryGetable + FromSql>(self, column: usize) -> Result<T, Error> {
+    pub(super) fn get<T: Decode<'r, Postgres> + Type<Postgres> + FromSql>(self, column: usize) -> Result<T, Error> {
         match self {
-            Self::Postgres(row) => Ok(row.try_get_by_index(column)?),
+            Self::Postgres(row) => from_postgres(row, column),
             Self::Sqlite(row) => Ok(row.get(column)?),
         }
     }
@@ -42,12 +47,9 @@ impl<'r> Row<'r> {
     }
 }
 
-fn from_postgres<'r, T>(row: &'r QueryResult, column: usize) -> Result<T, Error>
-where
-    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    let row = row.try_as_pg_row().ok_or(Error::Corrupt("a row is not of PostgreSQL"))?;
-    sqlx::Row::try_get(row, column).map_err(|error| Error::Refused(error.to_string()))
+fn from_postgres<'r, T: Decode<'r, Postgres> + Type<Postgres>>(row: &'r PgRow, column: usize) -> Result<T, Error> {
+    // The text of a value that could not be converted may be the value.
+    sqlx::Row::try_get(row, column).map_err(|_| Error::Corrupt("a column has another type"))
 }
 
 /// A row with all columns of a table, in their order.
@@ -69,18 +71,31 @@ macro_rules! columns_in_order {
 }
 pub(super) use columns_in_order;
 
-impl FromSql for Texts {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        json(value)
-    }
+/// A type that is kept as JSON: how each engine gives it.
+macro_rules! kept_as_json {
+    ($($kept:ty),+) => {$(
+        impl FromSql for $kept {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                serde_json::from_str(value.as_str()?).map_err(|_| FromSqlError::InvalidType)
+            }
+        }
+
+        impl Type<Postgres> for $kept {
+            fn type_info() -> PgTypeInfo {
+                <Json<Self> as Type<Postgres>>::type_info()
+            }
+
+            fn compatible(other: &PgTypeInfo) -> bool {
+                <Json<Self> as Type<Postgres>>::compatible(other)
+            }
+        }
+
+        impl<'r> Decode<'r, Postgres> for $kept {
+            fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+                <Json<Self> as Decode<Postgres>>::decode(value).map(|Json(kept)| kept)
+            }
+        }
+    )+};
 }
 
-impl FromSql for Episode {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        json(value)
-    }
-}
-
-fn json<T: serde::de::DeserializeOwned>(value: ValueRef<'_>) -> FromSqlResult<T> {
-    serde_json::from_str(value.as_str()?).map_err(|_| FromSqlError::InvalidType)
-}
+kept_as_json!(Texts, Episode);

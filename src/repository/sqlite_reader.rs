@@ -39,13 +39,12 @@ impl SqliteReader {
         Self { file: file.to_owned(), idle: Arc::default() }
     }
 
-    /// Gives the rows that `statement` finds to `take`, until there are no more, or it breaks off.
-    pub(super) fn read(&self, statement: &Statement, mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>) -> Result<(), Error> {
+    /// A moment of the database, for as long as it is kept.
+    pub(super) fn snapshot(&self) -> Result<SqliteSnapshot, Error> {
         let idle = self.idle().pop();
         let connection = idle.map_or_else(|| self.connect(), Ok)?;
-        let outcome = rows(&connection, statement, &mut take);
-        self.idle().push(connection);
-        outcome
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(SqliteSnapshot { connection: Some(connection), reader: self.clone() })
     }
 
     /// Ends all connections.
@@ -66,6 +65,31 @@ impl SqliteReader {
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A moment of the database: a transaction that reads, begun by its first read.
+pub(super) struct SqliteSnapshot {
+    /// `None` only while it is dropped.
+    connection: Option<Connection>,
+    reader: SqliteReader,
+}
+
+impl SqliteSnapshot {
+    /// Gives the rows that `statement` finds to `take`, until there are no more, or it breaks off.
+    pub(super) fn read(&self, statement: &Statement, mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>) -> Result<(), Error> {
+        self.connection.as_ref().map_or(Ok(()), |connection| rows(connection, statement, &mut take))
+    }
+}
+
+impl Drop for SqliteSnapshot {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // One that cannot end its transaction is closed, which ends it.
+        let ended = connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+        if ended.is_ok() {
+            self.reader.idle().push(connection);
+        }
     }
 }
 

@@ -18,7 +18,13 @@ use crate::{
 const USERS: u32 = 10;
 
 pub(crate) async fn beside_raw(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
-    let population = Population::default().with("imported", USERS, world.largest.min(if world.quick { 20_000 } else { 100_000 }) / USERS, 40, BODY_BYTES);
+    let population = Population::default().with(
+        "imported",
+        USERS,
+        world.largest.min(if world.quick { 20_000 } else { 100_000 }) / USERS,
+        40,
+        BODY_BYTES,
+    );
     let messages: u32 = population.users.iter().map(|user| user.messages).sum();
     let empty = Database::create(engine, "bench_empty", world.folder())?;
     let key = empty.migrate()?;

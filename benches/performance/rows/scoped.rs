@@ -110,8 +110,7 @@ async fn erase_by_sql(database: &Database) -> anyhow::Result<Sample> {
 /// Row 13: dialogues with many messages beside dialogues with few.
 pub(crate) async fn beside_few_messages(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let messages = world.largest.min(100_000);
-    let population =
-        Population::default().with("many", 1, messages, messages / DIALOGUES, 60).with("few", 1, DIALOGUES, 1, 60);
+    let population = Population::default().with("many", 1, messages, messages / DIALOGUES, 60).with("few", 1, DIALOGUES, 1, 60);
     let data = Dataset::of_service(engine, "bench_dialogues", world.folder(), population)?;
     let server = Server::ours(&data.database, world.folder(), &[])?;
     let client = Client::connect(&server, &data.key).await?;

@@ -25,13 +25,13 @@ async fn every_sqlite_connection_has_the_settings_that_erasing_and_surviving_res
         let mode: String = pool.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap();
         assert_eq!(mode, "wal");
     }
-    let Reader::Sqlite(reader) = repository.read() else { panic!("SQLite is read through its own interface") };
+    let Reader::Sqlite(reader) = &repository.read else { panic!("SQLite is read through its own interface") };
     let mut query_only = None;
     let read = |row: crate::repository::row::Row<'_>| {
         query_only = Some(row.get::<i64>(0)?);
         Ok(ControlFlow::Break(()))
     };
-    reader.read(&Statement::from_string(DbBackend::Sqlite, "PRAGMA query_only"), read).unwrap();
+    reader.snapshot().unwrap().read(&Statement::from_string(DbBackend::Sqlite, "PRAGMA query_only"), read).unwrap();
     assert_eq!(query_only, Some(1));
     for name in ["userdata.db", "userdata.db-wal", "userdata.db-shm"] {
         let mode = fs::metadata(file.with_file_name(name)).unwrap().permissions().mode();
