@@ -1,5 +1,5 @@
 //! Reading SQLite through its own interface. sqlx hands every row from a thread of its own to the caller's, and copies every value on the
-//! way, which costs many times what SQLite does (docs/adr/sqlite-reader.md).
+//! way, which costs many times what SQLite does (docs/adr/reads.md).
 //!
 //! A read happens where it is asked for, on the caller's thread: a page of rows is read in well under a millisecond, less than it takes to
 //! hand it to another thread and back. Absent on purpose: writing, which stays with sea-orm.
