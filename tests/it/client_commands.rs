@@ -184,7 +184,11 @@ async fn the_demo_prints_calls_that_work_and_ends_with_ctrl_c() {
         let output = Command::new("sh").current_dir(folder.path()).args(["-c", command]).output().unwrap();
         assert!(output.status.success(), "{command}: {}", text(&output.stderr));
         assert!(output.stdout.len() > 60, "{command}: {}", text(&output.stdout));
+        assert!(!text(&output.stdout).contains("dialogues_forgotten: 0"), "{command}: {}", text(&output.stdout));
     }
+    let example = commands[0].split(" export ").last().unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.contains(&format!("export {example}")), "the README has another user than {example}");
     for tool in ["grpcurl -plaintext", "buf curl"] {
         assert!(said.contains(tool), "{said}");
     }
