@@ -117,7 +117,8 @@ async fn what_is_generated_is_imported_and_exported_again(world: World) {
     let mut damaged = json(generated.lines().next().unwrap());
     damaged["userToken"] = "damaged".into();
     damaged["conversations"][0]["messages"][0]["role"] = "hunter2".into();
-    let lines = format!("{}\n\nnot json hunter2\n{damaged}\n", generated.lines().next().unwrap());
+    // The mark at the beginning is what some editors put there.
+    let lines = format!("\u{feff}{}\n\nnot json hunter2\n{damaged}\n", generated.lines().next().unwrap());
     let output = commands.run_with(&["import", "-"], lines.as_bytes());
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
