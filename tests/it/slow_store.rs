@@ -80,7 +80,7 @@ impl SlowStore {
         ];
         let program = Program::serve_with(&world.folder(), &environment, &world.database_url, &["--object-store-url", &url]);
         world.address = program.address().await;
-        Self { program: program, hold, waiting, prefix }
+        Self { program, hold, waiting, prefix }
     }
 
     fn hold(&self, what: Held) {
