@@ -1,5 +1,7 @@
-//! The caller's deadline, `grpc-timeout`: it bounds a call whole, its stream too, and answers DEADLINE_EXCEEDED. What works for the call is
-//! dropped then, and so stops.
+//! The caller's deadline, `grpc-timeout`: it bounds the work of a call, that of its stream too, and answers DEADLINE_EXCEEDED. What works for
+//! the call is dropped then, save what must come to its end (`repository::in_own_task`). Handlers find it in the request's extensions, for
+//! work in other tasks: nobody asks for the body of a client that stopped reading. Not bounded is how long the answer is on its way: such a
+//! client has it when it reads again, and until then what was made ready before stays (of an export a block or two).
 //!
 //! tonic has a timer of its own for the head of the response, and answers CANCELLED; this one is started before and asked before it.
 
@@ -35,6 +37,25 @@ fn timeout(header: &HeaderValue) -> Option<Duration> {
     }
 }
 
+/// When the caller's patience ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(Instant);
+
+impl Deadline {
+    /// The end of so much time from now.
+    pub(super) fn after(timeout: Duration) -> Self {
+        Self(Instant::now() + timeout)
+    }
+
+    /// Ready when it has passed; without one, never.
+    pub(super) async fn passed(deadline: Option<Self>) {
+        match deadline {
+            Some(Self(at)) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Ends calls at their callers' deadlines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeadlineLayer;
@@ -65,9 +86,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let deadline = request.headers().get("grpc-timeout").and_then(timeout).map(|timeout| Instant::now() + timeout);
-        let timer = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let deadline = request.headers().get("grpc-timeout").and_then(timeout).map(Deadline::after);
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(deadline);
+        }
+        let timer = deadline.map(|Deadline(at)| Box::pin(sleep_until(at)));
         BoundedFuture { inner: self.inner.call(request), timer }
     }
 }

@@ -127,7 +127,7 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
         operations::Error::ErasedMeanwhile => erased_meanwhile(),
         operations::Error::ReplacedMeanwhile => {
             let message = "the content of an upload was replaced while it was exported; begin a new export";
-            with_reason(Code::Aborted, ErrorReason::Conflict, message, |_| ())
+            with_reason(Code::Aborted, ErrorReason::ContentReplaced, message, |_| ())
         }
         operations::Error::ObjectStore(_) => {
             let message = "the object store cannot be reached; try again";

@@ -115,6 +115,11 @@ impl StorageUrl {
         self.engine
     }
 
+    /// Whether it names an SQLite file that does not exist: to open it would make it.
+    pub fn is_absent(&self) -> bool {
+        self.engine == Engine::Sqlite && self.file().is_none_or(|file| !file.exists())
+    }
+
     /// The file of an SQLite database.
     fn file(&self) -> Option<PathBuf> {
         self.url.to_file_path().ok()

@@ -63,25 +63,37 @@ impl Vault {
     /// [`Error::Replaced`] when the pieces before were of other content; others when the store fails.
     pub async fn read(&self, subject: &Subject, upload_id: &str, offset: u64, version: u64) -> Result<Option<Piece>, Error> {
         let location = self.location(subject, upload_id);
-        let ObjectMeta { size, e_tag, .. } = match self.store.head(&location).await {
-            Ok(meta) => meta,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let found = e_tag.as_deref().map_or(0, number);
-        if offset > 0 && found != version {
-            return Err(Error::Replaced);
+        let mut options = GetOptions::default();
+        if offset > 0 {
+            let ObjectMeta { size, e_tag, .. } = match self.store.head(&location).await {
+                Ok(meta) => meta,
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let found = number(e_tag.as_deref());
+            if found != version {
+                return Err(Error::Replaced);
+            }
+            if offset >= size {
+                return Ok(Some(Piece { data: Bytes::new(), size, version }));
+            }
+            options.if_match = e_tag;
         }
-        let end = size.min(offset.saturating_add(CONTENT_PIECE_BYTES as u64));
-        if offset >= end {
-            return Ok(Some(Piece { data: Bytes::new(), size, version: found }));
-        }
-        let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), if_match: e_tag, ..GetOptions::default() };
+        options.range = Some(GetRange::Bounded(offset..offset.saturating_add(CONTENT_PIECE_BYTES as u64)));
         match self.store.get_opts(&location, options).await {
-            Ok(piece) => Ok(Some(Piece { data: piece.bytes().await?, size, version: found })),
+            Ok(piece) => {
+                let (size, version) = (piece.meta.size, number(piece.meta.e_tag.as_deref()));
+                Ok(Some(Piece { data: piece.bytes().await?, size, version }))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(object_store::Error::Precondition { .. }) => Err(Error::Replaced),
-            Err(error) => Err(error.into()),
+            // Of an empty object no store gives a range.
+            Err(error) => match self.store.head(&location).await {
+                Ok(ObjectMeta { size: 0, e_tag, .. }) if offset == 0 => {
+                    Ok(Some(Piece { data: Bytes::new(), size: 0, version: number(e_tag.as_deref()) }))
+                }
+                _ => Err(error.into()),
+            },
         }
     }
 
@@ -114,8 +126,9 @@ impl Vault {
     }
 }
 
-/// A short form of an ETag.
-fn number(e_tag: &str) -> u64 {
+/// A short form of an ETag; 0 for none.
+fn number(e_tag: Option<&str>) -> u64 {
+    let Some(e_tag) = e_tag else { return 0 };
     let digest = Sha256::digest(e_tag);
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -126,19 +126,22 @@ async fn an_import_whose_client_falls_silent_ends_at_its_deadline(world: World) 
 async fn an_export_ends_at_its_deadline_in_the_midst_of_its_stream(world: World) {
     const LENGTH: usize = 200_000;
     import_anna(&world, LENGTH).await;
-    let began = Instant::now();
-    let mut call = RawCall::begin(&world, EXPORT, "700m").await;
-    call.send(&ExportUserDataRequest { user_token: "anna".into(), ..Default::default() }, true);
-    let (head, mut body) = call.response.await.unwrap().into_parts();
-    assert!(Status::from_header_map(&head.headers).is_none_or(|status| status.code() == Code::Ok));
-    let first = body.data().await.unwrap().unwrap().len();
-    assert!(first > 0);
-    // Until then the client reads no further: the window keeps the rest in the server.
-    tokio::time::sleep_until(began + Duration::from_millis(800)).await;
-    body.flow_control().release_capacity(first).unwrap();
-    let (status, bytes) = ending(&head.headers, &mut body).await;
-    assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
-    assert!(bytes < 20 * LENGTH / 2, "{bytes} bytes came after the deadline");
+    // The export must have begun by then: a machine that is busy gets more time for it.
+    for milliseconds in [500, 2_000, 8_000] {
+        let mut call = RawCall::begin(&world, EXPORT, &format!("{milliseconds}m")).await;
+        let ends_by = Instant::now() + Duration::from_millis(milliseconds);
+        call.send(&ExportUserDataRequest { user_token: "anna".into(), ..Default::default() }, true);
+        let (head, mut body) = call.response.await.unwrap().into_parts();
+        let Some(first) = body.data().await else { continue };
+        // The client reads no further until then: the window keeps the rest in the server.
+        eventually("the deadline has passed", async || Instant::now() > ends_by).await;
+        body.flow_control().release_capacity(first.unwrap().len()).unwrap();
+        let (status, bytes) = ending(&head.headers, &mut body).await;
+        assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+        assert!(bytes < 20 * LENGTH / 2, "{bytes} bytes came after the deadline");
+        return;
+    }
+    panic!("no export began before its deadline");
 }
 
 /// A way to `host` on which its answers can be held up.
@@ -179,7 +182,7 @@ async fn on_postgres_a_call_that_is_cut_while_its_transaction_begins_leaves_none
                 AND state LIKE 'idle in transaction%'";
 
     hold.send_replace(true);
-    let mut call = RawCall::begin(&world, DELETE_MESSAGES, "2S").await;
+    let mut call = RawCall::begin(&world, DELETE_MESSAGES, "3S").await;
     call.send(&DeleteUserMessagesRequest { user_token: "anna".into() }, true);
     eventually("the transaction has begun", async || world.query(open).await.len() == 1).await;
     let (head, mut body) = call.response.await.unwrap().into_parts();

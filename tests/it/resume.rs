@@ -280,11 +280,11 @@ async fn content_that_is_replaced_ends_the_exports_of_it(world: World) {
             Err(status) => break status,
         }
     };
-    assert_reason(&status, Code::Aborted, "ERROR_REASON_CONFLICT");
+    assert_reason(&status, Code::Aborted, "ERROR_REASON_CONTENT_REPLACED");
     assert!(came.iter().flat_map(|frame| &frame.upload_contents).all(|piece| piece.data.iter().all(|byte| *byte == 1)), "a mixture came");
     for resume_token in tokens {
         let resumed = client.export_responses(ExportUserDataRequest { resume_token, ..with_content("anna") }).await;
-        assert_reason(&resumed.unwrap_err(), Code::Aborted, "ERROR_REASON_CONFLICT");
+        assert_reason(&resumed.unwrap_err(), Code::Aborted, "ERROR_REASON_CONTENT_REPLACED");
     }
     // What comes after it is as it was.
     let resume_token = before.0.iter().rfind(|frame| frame.summary.is_none()).unwrap().resume_token.clone();

@@ -32,6 +32,7 @@ on_both_engines!(
     content_that_is_imported_between_removal_and_mark_does_not_stay,
     content_that_arrives_after_the_mark_does_not_stay,
     a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal,
+    content_that_is_replaced_before_it_is_read_ends_no_export,
 );
 
 /// What the way to the S3 server holds up.
@@ -47,6 +48,7 @@ enum Held {
 /// Removals are requests of this method: even one object is removed in bulk.
 const REMOVAL: &str = "POST ";
 const WRITE: &str = "PUT ";
+const READ: &str = "GET ";
 
 /// A server whose object store can be held up.
 struct SlowStore {
@@ -78,7 +80,7 @@ impl SlowStore {
         ];
         let program = Program::serve_with(&world.folder(), &environment, &world.database_url, &["--object-store-url", &url]);
         world.address = program.address().await;
-        Self { program: program, hold, waiting, prefix }
+        Self { program, hold, waiting, prefix }
     }
 
     fn hold(&self, what: Held) {
@@ -257,4 +259,20 @@ async fn a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal(mu
     eventually("the server knows that its caller left", async || store.program.log().iter().any(is_erasure)).await;
     store.hold(Held::Nothing);
     eventually("the content is gone", async || store.objects().await == 0).await;
+}
+
+async fn content_that_is_replaced_before_it_is_read_ends_no_export(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Requests(READ));
+    let mut reader = client.clone();
+    let export = tokio::spawn(async move { reader.export_responses(with_content("anna")).await.unwrap() });
+    store.holds(1).await;
+    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
+
+    store.hold(Held::Nothing);
+    let responses = export.await.unwrap();
+    let data: Vec<u8> = responses.iter().flat_map(|response| &response.upload_contents).flat_map(|piece| piece.data.clone()).collect();
+    assert!(data == content().upload_contents[0].data, "not the new content");
 }
