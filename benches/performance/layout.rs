@@ -70,6 +70,9 @@ pub(crate) fn delete_messages(subject: i64) -> String {
     format!("DELETE FROM messages WHERE subject_id = {subject};")
 }
 
+/// What the service does after an erasure on SQLite: without it, what was deleted may still be in the log.
+pub(crate) const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE);";
+
 pub(crate) fn count_messages(subject: i64) -> String {
     format!("SELECT count(*) FROM messages WHERE subject_id = {subject};")
 }
@@ -93,8 +96,7 @@ pub(crate) fn erase_everything(engine: Engine, subject: i64) -> String {
     let personal = format!("{mine} AND institution_id IS NULL");
     let live_uploads = format!("SELECT id FROM uploads WHERE {personal} AND deleted_at IS NULL");
     let (begin, end) = match engine {
-        // As the service does it; else what was erased may still be in the log.
-        Engine::Sqlite => ("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint(TRUNCATE);"),
+        Engine::Sqlite => ("BEGIN IMMEDIATE", EMPTY_LOG),
         Engine::Postgres => ("BEGIN", ""),
     };
     format!(

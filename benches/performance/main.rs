@@ -4,10 +4,12 @@
 //! measuring, it is two servers that ours is compared with: `plain-service`, and `echo`.
 
 mod client;
+mod curves;
 mod database;
 mod dataset;
 mod echo;
 mod everything;
+mod h2load;
 mod layout;
 mod pgbench;
 mod plain_service;
@@ -45,6 +47,9 @@ struct Args {
     /// How often each side is measured: 5, or 3 if quick.
     #[arg(long)]
     rounds: Option<usize>,
+    /// Draw the growth curves, as a whole run that is not quick does.
+    #[arg(long)]
+    curves: bool,
     /// Messages of the largest user, a power of ten: to try the benchmark itself.
     #[arg(long, hide = true)]
     largest: Option<u32>,
@@ -107,8 +112,15 @@ async fn measure(args: &Args) -> anyhow::Result<ExitCode> {
         }
         report::say(&format!("row {row} took {:.0} s", began.elapsed().as_secs_f64()))?;
     }
+    let mut curves = Vec::new();
+    if args.curves || (args.row.is_empty() && !args.quick) {
+        for engine in [Sqlite, Postgres] {
+            curves.extend(rows::growth::curves(&world, engine).await?);
+        }
+        report::say(&format!("drawn: {}", curves::draw(&curves)?.join(", ")))?;
+    }
     report::table(&outcomes)?;
-    report::write_json(&outcomes, args.quick)?;
+    report::write_json(&outcomes, &curves, args.quick)?;
     Ok(if outcomes.iter().all(Outcome::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::json;
 
-use super::rounds::{Goal, Outcome, Sample, median};
+use super::{
+    curves::Curve,
+    rounds::{Goal, Outcome, Sample, median},
+};
 
 /// Where results go.
 pub(crate) const RESULTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../bench/results.json");
@@ -65,10 +68,11 @@ pub(crate) fn table(outcomes: &[Outcome]) -> anyhow::Result<()> {
     for outcome in outcomes {
         let (min, max) = extremes(outcome);
         let number = |value: f64| format!("{value:.2}{}", outcome.unit);
-        let (goal, met) = match outcome.goal {
-            Goal::AtLeast(goal) => (format!(">= {}", number(goal)), outcome.is_met()),
-            Goal::AtMost(goal) => (format!("<= {}", number(goal)), outcome.is_met()),
-            Goal::None => ("-".to_owned(), true),
+        let goal = match outcome.goal {
+            Goal::AtLeast(goal) => format!(">= {}", number(goal)),
+            Goal::AtMost(goal) => format!("<= {}", number(goal)),
+            Goal::Within(goal) => format!("1 +- {goal}"),
+            Goal::None => "-".to_owned(),
         };
         lines.push(vec![
             outcome.row.to_string(),
@@ -80,7 +84,7 @@ pub(crate) fn table(outcomes: &[Outcome]) -> anyhow::Result<()> {
             number(max),
             goal,
             outcome.want.map_or_else(|| "-".to_owned(), number),
-            if met { "yes" } else { "NO" }.to_owned(),
+            if outcome.is_met() { "yes" } else { "NO" }.to_owned(),
             seconds(outcome.pairs.iter().map(|(ours, _)| ours)),
             seconds(outcome.pairs.iter().map(|(_, reference)| reference)),
             outcome
@@ -119,7 +123,7 @@ fn seconds<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn write_json(outcomes: &[Outcome], quick: bool) -> anyhow::Result<()> {
+pub(crate) fn write_json(outcomes: &[Outcome], curves: &[Curve], quick: bool) -> anyhow::Result<()> {
     let side = |sample: &Sample| {
         json!({
             "wall_seconds": sample.wall,
@@ -137,6 +141,7 @@ pub(crate) fn write_json(outcomes: &[Outcome], quick: bool) -> anyhow::Result<()
             let (goal, must_be) = match outcome.goal {
                 Goal::AtLeast(goal) => (Some(goal), Some("at least")),
                 Goal::AtMost(goal) => (Some(goal), Some("at most")),
+                Goal::Within(goal) => (Some(goal), Some("within")),
                 Goal::None => (None, None),
             };
             json!({
@@ -155,8 +160,15 @@ pub(crate) fn write_json(outcomes: &[Outcome], quick: bool) -> anyhow::Result<()
             })
         })
         .collect();
+    let curves: Vec<_> = curves
+        .iter()
+        .map(|curve| {
+            let engine = curve.engine.to_string();
+            json!({ "engine": engine, "call": curve.call, "curve": curve.label, "messages_and_microseconds_per_message": curve.points })
+        })
+        .collect();
     let surroundings: serde_json::Map<_, _> = surroundings().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    let all = json!({ "quick": quick, "surroundings": surroundings, "results": results });
+    let all = json!({ "quick": quick, "surroundings": surroundings, "results": results, "growth": curves });
     if let Some(folder) = Path::new(RESULTS).parent() {
         fs::create_dir_all(folder)?;
     }

@@ -74,6 +74,8 @@ pub(crate) async fn alternate<T>(
 pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
+    /// As far from 1 at most.
+    Within(f64),
     /// Shown beside the goals.
     None,
 }
@@ -115,6 +117,7 @@ impl Outcome {
         match self.goal {
             Goal::AtLeast(goal) => self.median() >= goal,
             Goal::AtMost(goal) => self.median() <= goal,
+            Goal::Within(goal) => (self.median() - 1.0).abs() <= goal,
             Goal::None => true,
         }
     }

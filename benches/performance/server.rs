@@ -72,16 +72,19 @@ impl Server {
         self.process.id()
     }
 
-    /// The resident memory once it has not changed for two seconds.
+    /// The resident memory once it has hardly changed for a second.
     pub(crate) fn settled_memory(&self) -> anyhow::Result<u64> {
         let began = Instant::now();
         let (mut memory, mut unchanged) = (process::memory_of(self.pid(), "VmRSS:")?, 0);
-        while unchanged < 20 {
+        while unchanged < 10 {
             ensure!(began.elapsed() < PATIENCE, "the server's memory does not settle");
             std::thread::sleep(Duration::from_millis(100));
             let now = process::memory_of(self.pid(), "VmRSS:")?;
-            unchanged = if now == memory { unchanged + 1 } else { 0 };
-            memory = now;
+            if now.abs_diff(memory) < 64 * 1024 {
+                unchanged += 1;
+            } else {
+                (memory, unchanged) = (now, 0);
+            }
         }
         Ok(memory)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     client::{Client, percentile},
     database::{Database, Engine},
+    h2load,
     pgbench::Pgbench,
     proof,
     rounds::{Goal, Outcome, Sample, alternate, measure, speed, thrift},
@@ -50,10 +51,20 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
         async || load(&echo, &data.database, &echo_client, &users, time).await,
     )
     .await?;
+    // On one user, for h2load knows one request only.
+    let user = &users[..1];
+    let agreement = alternate(
+        world.rounds,
+        async || load(&ours, &data.database, &our_client, user, time).await,
+        async || h2load::export_for(&ours, &data.database, (&data.key, &user[0]), CALLERS, time, world.folder()),
+    )
+    .await?;
     ours.stop().await?;
     echo.stop().await?;
+    let row = (4, Engine::Sqlite);
+    let check = Outcome::of(row, ("calls/s as our client counts them", "h2load"), (Goal::Within(0.1), 1.0), agreement, speed);
     let what = format!("export of 20 messages, {} bytes in {} frames, calls per CPU second", reply.bytes, reply.frames);
-    Ok(vec![Outcome::of((4, Engine::Sqlite), (what, "bare tonic echo"), (Goal::AtLeast(0.5), 0.7), pairs, thrift)])
+    Ok(vec![Outcome::of(row, (what, "bare tonic echo"), (Goal::AtLeast(0.5), 0.7), pairs, thrift), check])
 }
 
 /// Row 5: beside the same queries by `pgbench`.

@@ -21,7 +21,7 @@ pub(crate) async fn beside_raw(world: &World, engine: Engine) -> anyhow::Result<
     let population = Population::default().with(
         "imported",
         USERS,
-        world.largest.min(if world.quick { 20_000 } else { 100_000 }) / USERS,
+        world.largest.min(if world.quick { 10_000 } else { 100_000 }) / USERS,
         40,
         BODY_BYTES,
     );

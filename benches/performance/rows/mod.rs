@@ -3,6 +3,7 @@
 pub(crate) mod calls;
 pub(crate) mod delete;
 pub(crate) mod export;
+pub(crate) mod growth;
 pub(crate) mod import;
 pub(crate) mod memory;
 pub(crate) mod neighbours;

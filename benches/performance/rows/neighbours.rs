@@ -18,8 +18,6 @@ use crate::{
 
 /// Of the calls that the server could answer each second, so many are made: as one would run it.
 const SHARE: f64 = 0.25;
-/// How often the largest user is exported before it is erased.
-const EXPORTS: u32 = 2;
 
 pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let data = world.main(engine)?;
@@ -56,7 +54,7 @@ pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow:
 
 async fn export_and_erase(client: &Client, data: &Dataset, world: &World) -> anyhow::Result<()> {
     let token = world.largest_user();
-    for _ in 0..EXPORTS {
+    for _ in 0..if world.quick { 1 } else { 3 } {
         client.export(&token).await?;
     }
     let erased = client.delete_messages(&token).await?.messages_deleted;

@@ -18,7 +18,7 @@ use crate::{
 /// Users erased in each round, one after the other, for there are few records to each.
 const USERS: usize = 30;
 /// How often a user's dialogues are forgotten in each round.
-const REPEATED: u32 = 10;
+const REPEATED: u32 = 5;
 /// Conversations of the users whose dialogues are forgotten.
 const DIALOGUES: u32 = 100;
 
