@@ -1,6 +1,8 @@
 //! A database filled with a population, and what an export of each user must come to.
 
 use std::{
+    cell::RefCell,
+    collections::HashSet,
     hash::{DefaultHasher, Hash},
     path::Path,
     sync::mpsc::sync_channel,
@@ -46,6 +48,8 @@ pub(crate) struct Dataset {
     pub(crate) key: String,
     pub(crate) population: Population,
     expected: Vec<Expected>,
+    /// What was proven already.
+    proven: RefCell<HashSet<String>>,
 }
 
 impl Dataset {
@@ -84,7 +88,12 @@ impl Dataset {
         database.settle()?;
         let messages: u64 = population.users.iter().map(|user| u64::from(user.messages)).sum();
         super::report::say(&format!("{engine}: {messages} messages written in {:.1} s", began.elapsed().as_secs_f64()))?;
-        Ok(Self { database, key, population, expected })
+        Ok(Self { database, key, population, expected, proven: RefCell::default() })
+    }
+
+    /// Whether this is the first time that something is to be proven.
+    pub(crate) fn is_unproven(&self, what: &str) -> bool {
+        self.proven.borrow_mut().insert(what.to_owned())
     }
 
     fn place(&self, token: &str) -> anyhow::Result<usize> {

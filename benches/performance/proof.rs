@@ -55,6 +55,9 @@ pub(crate) async fn rows_are_as_imported(engine: Engine, folder: &Path) -> anyho
 
 /// The service exports the user as it was made up: the records decoded, counted and hashed here.
 pub(crate) async fn export_is_whole(server: &Server, dataset: &Dataset, token: &str) -> anyhow::Result<()> {
+    if !dataset.is_unproven(&format!("export of {token}")) {
+        return Ok(());
+    }
     let credential = Credential::api_key(APPLICATION, &dataset.key)?;
     let client = client::Client::connect(&format!("http://{}", server.address), credential).await?;
     let request = ExportUserDataRequest { user_token: token.to_owned(), ..ExportUserDataRequest::default() };
@@ -76,6 +79,9 @@ pub(crate) fn same_as_made_up(dataset: &Dataset, token: &str, sha256: &str) -> a
 
 /// The query of the reference finds the same messages, in the same order.
 pub(crate) fn query_finds_the_same(dataset: &Dataset, token: &str) -> anyhow::Result<()> {
+    if !dataset.is_unproven(&format!("query of {token}")) {
+        return Ok(());
+    }
     let engine = dataset.database.engine;
     let (mut hasher, mut rows, mut wrong) = (DefaultHasher::new(), 0_u32, 0_u32);
     let query = layout::select_for_proof(engine, dataset.subject(token)?);

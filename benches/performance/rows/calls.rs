@@ -54,7 +54,7 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
     // On one user, for h2load knows one request only.
     let user = &users[..1];
     let agreement = alternate(
-        world.rounds,
+        if world.quick { 1 } else { world.rounds },
         async || load(&ours, &data.database, &our_client, user, time).await,
         async || h2load::export_for(&ours, &data.database, (&data.key, &user[0]), CALLERS, time, world.folder()),
     )

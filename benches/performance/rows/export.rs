@@ -13,8 +13,8 @@ use crate::{
     world::World,
 };
 
-/// How many messages the exports of small users, which are repeated, hold together.
-const REPEATED: u32 = 50_000;
+/// How often a small user is exported in place of a large one.
+const REPEATED: u32 = 20;
 
 /// The service, and a client of it.
 struct Ours {
@@ -118,8 +118,7 @@ pub(crate) async fn beside_small(world: &mut World, engine: Engine) -> anyhow::R
     for token in [&large, &small] {
         proof::export_is_whole(&ours.server, &ours.data, token).await?;
     }
-    let pairs =
-        alternate(world.rounds, async || ours.export(&large, 1).await, async || ours.export(&small, REPEATED / 1_000).await).await?;
+    let pairs = alternate(world.rounds, async || ours.export(&large, 1).await, async || ours.export(&small, REPEATED).await).await?;
     ours.server.stop().await?;
     let what = format!("time per message, of {}", world.largest);
     Ok(vec![Outcome::of((11, engine), (what, "of 1000"), (Goal::AtMost(1.2), 1.0), pairs, time)])

@@ -37,9 +37,10 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
                 .await?,
         );
     }
-    let time = world.seconds(3, 15);
-    let slow = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, 1, time).await).await?;
-    let many = above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, READERS, time).await).await?;
+    let time = world.seconds(2, 15);
+    let slow =
+        async |readers| above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, readers, time).await).await;
+    let (one, many) = (slow(1).await?, slow(READERS).await?);
     let held = held_while_waiting(world, &data, &token).await?;
 
     let outcome = |what: String, unit, goal: f64, values: Vec<f64>| Outcome {
@@ -55,7 +56,7 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
     };
     Ok(vec![
         outcome(format!("memory of an export of {} messages", world.largest), " MiB", 16.0, alone),
-        outcome("memory of an export to a reader of 1 MB/s".to_owned(), " MiB", 16.0, vec![slow]),
+        outcome("memory of an export to a reader of 1 MB/s".to_owned(), " MiB", 16.0, vec![one]),
         outcome(format!("memory per reader, {READERS} of 1 MB/s"), " MiB", 2.0, vec![many / READERS as f64]),
         outcome(format!("connections held while {READERS} readers wait"), "", 0.0, vec![held]),
     ])
@@ -100,7 +101,7 @@ async fn held_while_waiting(world: &World, data: &Dataset, token: &str) -> anyho
         anyhow::Ok((client, stream))
     });
     let waiting = try_join_all(opened).await?;
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(1)).await;
     let other = Client::connect(&server, &data.key).await?;
     timeout(PROMPT, other.export("small_0")).await.context("while readers wait, no other call gets through")??;
     let held = most_held(&data.database).await?;
@@ -114,7 +115,7 @@ async fn most_held(database: &Database) -> anyhow::Result<f64> {
     let mut most = 0.0_f64;
     if database.engine == Engine::Postgres {
         let mut shell = Shell::open(database)?;
-        for _ in 0..20 {
+        for _ in 0..10 {
             most = most.max(shell.run(HELD)?.trim().parse()?);
             sleep(Duration::from_millis(100)).await;
         }

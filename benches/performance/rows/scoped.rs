@@ -15,7 +15,9 @@ use crate::{
     world::World,
 };
 
-/// Users erased in each round, one after the other, for there are few records to each.
+/// How much the users hold.
+const RECORDS: [u32; 2] = [80, 300];
+/// Users of each erased in each round, one after the other, for there are few records to each.
 const USERS: usize = 30;
 /// How often a user's dialogues are forgotten in each round.
 const REPEATED: u32 = 5;
@@ -30,39 +32,38 @@ fn records_in(erased: &ScopedDeleteResponse) -> i32 {
 
 /// Row 8: everything, of small users.
 pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
-    let mut outcomes = Vec::new();
-    for records in [80, 300] {
-        let database = Database::create(engine, "bench_everything", world.folder())?;
-        let key = database.migrate()?;
-        let server = Server::ours(&database, world.folder(), &[])?;
-        let client = Client::connect(&server, &key).await?;
-        let tokens: Vec<String> = (0..USERS).map(|nth| format!("user_{nth}")).collect();
-        for token in &tokens {
-            client.import(everything::requests(token, records)).await?;
-        }
-        drop(client);
-        server.stop().await?;
-        if engine == Engine::Postgres {
-            Shell::open(&database)?.run("VACUUM (ANALYZE);")?;
-        }
-        let pairs = alternate(
-            world.rounds,
-            async || erase_by_service(world, &database, &key, &tokens, records).await,
-            async || erase_by_sql(&database).await,
-        )
-        .await?;
-        let what = (format!("ScopedDelete of everything, {records} records"), "hand-written SQL");
-        outcomes.push(Outcome::of((8, engine), what, (Goal::AtMost(1.3), 1.1), pairs, time));
+    let database = Database::create(engine, "bench_everything", world.folder())?;
+    let key = database.migrate()?;
+    let server = Server::ours(&database, world.folder(), &[])?;
+    let client = Client::connect(&server, &key).await?;
+    for (records, token) in RECORDS.into_iter().flat_map(users) {
+        client.import(everything::requests(&token, records)).await?;
     }
-    Ok(outcomes)
+    server.stop().await?;
+    if engine == Engine::Postgres {
+        Shell::open(&database)?.run("VACUUM (ANALYZE);")?;
+    }
+    let by_us = async || erase_by_service(world, &database, &key).await;
+    let pairs = alternate(world.rounds, by_us, async || erase_by_sql(&database).await).await?;
+    let outcomes = RECORDS.into_iter().enumerate().map(|(nth, records)| {
+        let pairs = pairs.iter().map(|(ours, sql)| (ours[nth], sql[nth])).collect();
+        let what = (format!("ScopedDelete of everything, {records} records"), "hand-written SQL");
+        Outcome::of((8, engine), what, (Goal::AtMost(1.3), 1.1), pairs, time)
+    });
+    Ok(outcomes.collect())
 }
 
-async fn erase_by_service(world: &World, database: &Database, key: &str, tokens: &[String], records: u32) -> anyhow::Result<Sample> {
+/// The users with so many records.
+fn users(records: u32) -> impl Iterator<Item = (u32, String)> {
+    (0..USERS).map(move |nth| (records, format!("user_{records}_{nth}")))
+}
+
+async fn erase_by_service(world: &World, database: &Database, key: &str) -> anyhow::Result<Vec<Sample>> {
     let copy = database.copy("bench_copy")?;
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, key).await?;
-    let everything = |token: &str| ScopedDeleteRequest {
-        user_token: token.to_owned(),
+    let everything = |user_token: String| ScopedDeleteRequest {
+        user_token,
         dialogues: true,
         vault: true,
         memory: true,
@@ -70,19 +71,22 @@ async fn erase_by_service(world: &World, database: &Database, key: &str, tokens:
         feedback: true,
         sessions: true,
     };
-    client.scoped_delete(everything("nobody")).await?;
-    copy.settle()?;
-    let sample = measure(server.pid(), &copy, async {
-        for token in tokens {
-            let erased = client.scoped_delete(everything(token)).await?;
-            ensure!(records_in(&erased) >= i32::try_from(records)?, "{erased:?} of {records} records");
-        }
-        Ok(tokens.len() as f64)
-    })
-    .await?;
+    client.scoped_delete(everything("nobody".to_owned())).await?;
+    let mut samples = Vec::new();
+    for records in RECORDS {
+        copy.settle()?;
+        let sample = measure(server.pid(), &copy, async {
+            for (records, token) in users(records) {
+                let erased = client.scoped_delete(everything(token)).await?;
+                ensure!(records_in(&erased) >= i32::try_from(records)?, "{erased:?} of {records} records");
+            }
+            Ok(USERS as f64)
+        });
+        samples.push(sample.await?);
+    }
     nothing_left(&copy)?;
     server.stop().await?;
-    Ok(sample)
+    Ok(samples)
 }
 
 fn nothing_left(database: &Database) -> anyhow::Result<()> {
@@ -91,20 +95,23 @@ fn nothing_left(database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn erase_by_sql(database: &Database) -> anyhow::Result<Sample> {
+async fn erase_by_sql(database: &Database) -> anyhow::Result<Vec<Sample>> {
     let copy = database.copy("bench_copy")?;
     let mut shell = Shell::open(&copy)?;
     shell.run(&layout::erase_everything(copy.engine, 0))?;
-    copy.settle()?;
-    let sample = measure(shell.pid(), &copy, async {
-        for subject in 1..=i64::try_from(USERS)? {
-            shell.run(&layout::erase_everything(copy.engine, subject))?;
-        }
-        Ok(USERS as f64)
-    })
-    .await?;
+    let mut samples = Vec::new();
+    for subjects in (1..).step_by(USERS).take(RECORDS.len()) {
+        copy.settle()?;
+        let sample = measure(shell.pid(), &copy, async {
+            for subject in subjects..subjects + i64::try_from(USERS)? {
+                shell.run(&layout::erase_everything(copy.engine, subject))?;
+            }
+            Ok(USERS as f64)
+        });
+        samples.push(sample.await?);
+    }
     nothing_left(&copy)?;
-    Ok(sample)
+    Ok(samples)
 }
 
 /// Row 13: dialogues with many messages beside dialogues with few.
