@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use sea_orm::{
-    EntityTrait, Order, QueryFilter, QueryOrder, Select,
+    ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, Select, Statement, Value,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -13,6 +13,7 @@ use super::{
     entity::message::{Entity, Model},
     page::{Page, PageSize, columns, key_values, read_page},
     reader::Reading,
+    upsert::{by_id, upsert},
 };
 use crate::domain::{
     digest::RecordDigest,
@@ -44,7 +45,7 @@ impl Reading {
     ) -> Result<Page<(Arc<RecordKey>, Message)>, Error> {
         let mut conversation: Arc<RecordKey> = Arc::default();
         // One buffer for the bodies of a page, not one for each.
-        let mut bodies = BytesMut::new();
+        let mut bodies = BytesMut::with_capacity(size.expected_bytes());
         let page = read_page(
             self,
             stretch_of::<Entity>(held, stretch),
@@ -103,4 +104,55 @@ pub(super) fn row(held: &Held, conversation: &RecordKey, message: &Message) -> M
         body: message.body.to_vec(),
         digest: message.digest.as_bytes().to_vec(),
     }
+}
+
+/// Inserts messages, or replaces those with the same ids.
+pub(super) async fn upsert_all(transaction: &DatabaseTransaction, rows: Vec<Model>) -> Result<(), Error> {
+    // As columns and not as thousands of parameters: one statement for any number of rows, which PostgreSQL plans once.
+    const ARRAYS: &str = "\
+        INSERT INTO messages (subject_id, conversation_created_at, conversation_id, created_at, id, body, digest) \
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::bytea[]) \
+        ON CONFLICT (subject_id, id) DO UPDATE SET \
+        conversation_created_at = excluded.conversation_created_at, conversation_id = excluded.conversation_id, \
+        created_at = excluded.created_at, body = excluded.body, digest = excluded.digest";
+    if transaction.get_database_backend() != DbBackend::Postgres {
+        return upsert(transaction, rows, by_id::<Entity>(&[])).await;
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut columns = Columns::default();
+    for row in rows {
+        columns.subject_id.push(row.subject_id);
+        columns.conversation_created_at.push(row.conversation_created_at);
+        columns.conversation_id.push(row.conversation_id);
+        columns.created_at.push(row.created_at);
+        columns.id.push(row.id);
+        columns.body.push(row.body);
+        columns.digest.push(row.digest);
+    }
+    let Columns { subject_id, conversation_created_at, conversation_id, created_at, id, body, digest } = columns;
+    let values: [Value; 7] = [
+        subject_id.into(),
+        conversation_created_at.into(),
+        conversation_id.into(),
+        created_at.into(),
+        id.into(),
+        body.into(),
+        digest.into(),
+    ];
+    transaction.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, ARRAYS, values)).await?;
+    Ok(())
+}
+
+/// The columns of many messages.
+#[derive(Default)]
+struct Columns {
+    subject_id: Vec<i64>,
+    conversation_created_at: Vec<i64>,
+    conversation_id: Vec<String>,
+    created_at: Vec<i64>,
+    id: Vec<String>,
+    body: Vec<Vec<u8>>,
+    digest: Vec<Vec<u8>>,
 }

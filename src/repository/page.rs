@@ -40,6 +40,11 @@ impl Default for PageSize {
 }
 
 impl PageSize {
+    /// About how many bytes the next page has; 0 where nobody knows.
+    pub(super) fn expected_bytes(self) -> usize {
+        if self.0 == FIRST_ROWS { 0 } else { PAGE_BYTES }
+    }
+
     fn learn(&mut self, rows: usize, bytes: usize) {
         if let Some(mean) = bytes.checked_div(rows) {
             self.0 = ((PAGE_BYTES / mean.max(1)) as u64).clamp(1, MAX_ROWS);
