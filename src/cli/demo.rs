@@ -118,7 +118,9 @@ async fn fill(address: SocketAddr, key: &Secret) -> anyhow::Result<()> {
 /// Prints what is running, and calls to paste.
 fn explain(address: SocketAddr, key: &Secret, folder: &str) -> anyhow::Result<()> {
     let server = format!("http://{address}");
-    let example = sample::documents(SEED, 1, None).next().context("no user was invented")?.user_token;
+    // One of whom an erasure of everything personal erases dialogues.
+    let has_dialogues = |user: &UserDocument| user.conversations.iter().any(|conversation| conversation.institution_id.is_none());
+    let example = sample::documents(SEED, USERS, None).find(has_dialogues).context("no such user was invented")?.user_token;
     let key = key.expose();
     writeln!(
         io::stdout().lock(),

@@ -38,6 +38,9 @@ pub(super) struct ImportArgs {
 /// Requests that may wait to be sent.
 const WAITING_REQUESTS: usize = 4;
 
+/// What some editors write before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Runs the command.
 ///
 /// # Errors
@@ -95,6 +98,9 @@ impl Feed {
                 break;
             }
             self.bar.inc(bytes as u64);
+            if number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len());
+            }
             if !line.trim_ascii().is_empty() {
                 match self.line(number, &line).await {
                     Ok(true) => self.users += 1,

@@ -112,7 +112,7 @@ async fn create(args: CreateArgs, clock: Clock) -> anyhow::Result<()> {
 }
 
 async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
-    let repository = open(&args.database, clock).await?;
+    let repository = open_existing(&args.database, clock).await?;
     let keys = repository.list_api_keys(args.application.as_ref()).await?;
     repository.close().await?;
     let mut out = io::stdout().lock();
@@ -137,7 +137,7 @@ async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
 async fn revoke(args: RevokeArgs, clock: Clock) -> anyhow::Result<()> {
     // The text is not repeated: by mistake it may be a whole key.
     let id = ApiKeyId::parse(&args.id).context("the id of a key is 16 digits in lower-case hex; `keys list` shows it")?;
-    let repository = open(&args.database, clock).await?;
+    let repository = open_existing(&args.database, clock).await?;
     let known = repository.revoke_api_key(&id, clock.now()).await?;
     repository.close().await?;
     ensure!(known, "there is no key {id}; `keys list` shows those there are");
@@ -150,6 +150,13 @@ async fn open(database: &DatabaseArgs, clock: Clock) -> anyhow::Result<Repositor
     let repository = Repository::open(&url, 1, clock).await.with_context(|| format!("cannot open {url}"))?;
     repository.require_schema(false).await.with_context(|| format!("cannot use {url}"))?;
     Ok(repository)
+}
+
+/// The same, but a file that does not exist is a path that is wrong.
+async fn open_existing(database: &DatabaseArgs, clock: Clock) -> anyhow::Result<Repository> {
+    let url = database.check()?;
+    ensure!(!url.is_absent(), "{url} does not exist; check --database-url");
+    open(database, clock).await
 }
 
 /// A moment in the future, from `90d` or `2030-01-31T00:00:00Z`.

@@ -1,12 +1,14 @@
 //! `serve` and `migrate`.
 
+use std::io::{self, Write};
+
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::{ServerArgs, storage::DatabaseArgs},
     domain::timestamp::Clock,
-    repository::Repository,
+    repository::{Repository, SchemaState},
     server::Server,
     telemetry,
 };
@@ -36,8 +38,15 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
 pub(super) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     let url = args.database.check()?;
     let repository = Repository::open(&url, 1, Clock::default()).await.with_context(|| format!("cannot open {url}"))?;
+    let before = repository.schema_state().await.with_context(|| format!("cannot migrate {url}"))?;
     repository.require_schema(true).await.with_context(|| format!("cannot migrate {url}"))?;
-    Ok(repository.close().await?)
+    repository.close().await?;
+    let done = match before {
+        SchemaState::Behind(1) => "1 migration was applied".to_owned(),
+        SchemaState::Behind(missing) => format!("{missing} migrations were applied"),
+        _ => "the schema was up to date already".to_owned(),
+    };
+    Ok(writeln!(io::stderr().lock(), "{url}: {done}")?)
 }
 
 /// Ready when the process is told to stop: SIGTERM, or Ctrl-C.

@@ -126,11 +126,18 @@ fn tables(text: &Secret) -> Result<Vec<Table>, Error> {
     values.into_iter().map(|value| if let Value::Table(table) = value { Ok(table) } else { Err(refuse()) }).collect()
 }
 
+/// What an issuer's table may hold; the last four are where its keys come from.
+const KEYS: [&str; 8] = ["issuer", "application", "audience", "algorithm", "secret", "public_key", "key_file", "jwks_file"];
+
 /// What is left to read of an issuer's table.
 struct Entries(Table);
 
 impl Entries {
     fn issuer(mut self) -> Result<IssuerConfig, Error> {
+        // First, for a misspelt key is not a missing one.
+        if let Some(unknown) = self.0.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(Error::new(ISSUER, format!("unknown key `{unknown}`; there are {}", KEYS.join(", "))));
+        }
         let issuer = self.take("issuer")?;
         let application = ApplicationId::parse(self.take("application")?)
             .map_err(|complaint| Error::new(ISSUER, format!("`application` of {issuer:?} {complaint}")))?;
@@ -143,9 +150,6 @@ impl Entries {
             _ => return Err(Error::new(ISSUER, "`algorithm` must be HS256, RS256, ES256 or EdDSA")),
         };
         let keys = self.keys(algorithm).map_err(|problem| Error::new(ISSUER, format!("{issuer:?}: {problem}")))?;
-        if let Some(unknown) = self.0.keys().next() {
-            return Err(Error::new(ISSUER, format!("{issuer:?} has an unknown key `{unknown}`")));
-        }
         Ok(IssuerConfig { issuer, application, audience, algorithm, keys })
     }
 
@@ -159,8 +163,7 @@ impl Entries {
 
     fn keys(&mut self, algorithm: JwtAlgorithm) -> Result<IssuerKeys, String> {
         let hmac = algorithm == JwtAlgorithm::Hs256;
-        let sources: Vec<_> =
-            ["secret", "public_key", "key_file", "jwks_file"].into_iter().filter(|key| self.0.contains_key(*key)).collect();
+        let sources: Vec<_> = KEYS[4..].iter().copied().filter(|key| self.0.contains_key(*key)).collect();
         let [source] = sources[..] else {
             return Err("needs exactly one of `secret`, `public_key`, `key_file` and `jwks_file`".to_owned());
         };
@@ -240,6 +243,13 @@ mod tests {
             let error = check(std::slice::from_ref(&bad)).unwrap_err().to_string();
             assert!(error.starts_with("--jwt-issuer: ") && !error.contains("hunter2"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_before_the_one_that_it_should_have_been() {
+        let table = format!(r#"{{{}, algorithm="HS256", secret="AAEC_w"}}"#, COMMON.replace("audience", "audiance"));
+        let error = check(&[table]).unwrap_err().to_string();
+        assert!(error.contains("unknown key `audiance`"), "{error}");
     }
 
     #[test]

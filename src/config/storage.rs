@@ -23,7 +23,7 @@ pub struct StorageArgs {
     /// Where the database is.
     #[command(flatten)]
     pub database: DatabaseArgs,
-    /// Connections to the database, at most.
+    /// Connections to PostgreSQL, at most. SQLite has one that writes, and one for each thread that reads.
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     pub database_max_connections: u32,
     /// Where the content of uploads is: `file://FOLDER`, `s3://BUCKET/PREFIX`, or `memory://` to try things out.
@@ -36,7 +36,7 @@ pub struct StorageArgs {
 pub struct StorageConfig {
     /// The database.
     pub database: StorageUrl,
-    /// Connections to it, at most.
+    /// Connections to PostgreSQL, at most.
     pub database_max_connections: u32,
     /// The object store.
     pub object_store: ObjectStoreUrl,

@@ -50,8 +50,8 @@ impl Category {
     }
 }
 
-/// A set of categories that is not empty.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A set of categories.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Categories(u16);
 
 impl Categories {
@@ -62,7 +62,7 @@ impl Categories {
 
     /// What was asked for; nothing means everything.
     pub fn choose(categories: &[Category]) -> Self {
-        if categories.is_empty() { Self::all() } else { Self(categories.iter().fold(0, |set, category| set | 1 << *category as u8)) }
+        if categories.is_empty() { Self::all() } else { categories.iter().copied().collect() }
     }
 
     /// Whether `category` is in the set.
@@ -70,8 +70,19 @@ impl Categories {
         self.0 & 1 << category as u8 != 0
     }
 
+    /// Those that are in both sets.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The set as bits, for digests.
     pub fn bits(self) -> u16 {
         self.0
+    }
+}
+
+impl FromIterator<Category> for Categories {
+    fn from_iter<I: IntoIterator<Item = Category>>(categories: I) -> Self {
+        Self(categories.into_iter().fold(0, |set, category| set | 1 << category as u8))
     }
 }

@@ -40,8 +40,13 @@ pub enum InConversation {
 /// How far within an upload.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InUpload {
-    /// Its record, and so many bytes of its content; more may follow.
-    Content(u64),
+    /// Its record, and some of its content; more may follow.
+    Content {
+        /// So many bytes.
+        offset: u64,
+        /// The number of the content they are of.
+        version: u64,
+    },
     /// All of it.
     Complete,
 }

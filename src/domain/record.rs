@@ -225,8 +225,8 @@ pub struct CompactionCacheEntry {
     pub text: String,
 }
 
-/// What a record takes beside its texts, about.
-const FIXED_BYTES: usize = 256;
+/// What a record takes in memory beside its texts, about.
+pub const FIXED_BYTES: usize = 256;
 
 fn length(text: &Option<String>) -> usize {
     text.as_ref().map_or(0, String::len)

@@ -134,11 +134,12 @@ fn put_position(bytes: &mut Vec<u8>, position: &Position) {
         Position::Memory(key) => put(3, key),
         Position::Upload(key, within) => {
             put(4, key);
-            let offset = match within {
-                InUpload::Content(offset) => *offset,
-                InUpload::Complete => u64::MAX,
+            let (offset, version) = match within {
+                InUpload::Content { offset, version } => (*offset, *version),
+                InUpload::Complete => (u64::MAX, 0),
             };
             bytes.extend(offset.to_be_bytes());
+            bytes.extend(version.to_be_bytes());
         }
         Position::Assistant(key) => put(5, key),
         Position::Session(key) => put(6, key),
@@ -197,10 +198,8 @@ impl Reader<'_> {
             3 => Position::Memory(self.key()?),
             4 => {
                 let key = self.key()?;
-                let within = match u64::from_be_bytes(self.array()?) {
-                    u64::MAX => InUpload::Complete,
-                    offset => InUpload::Content(offset),
-                };
+                let (offset, version) = (u64::from_be_bytes(self.array()?), u64::from_be_bytes(self.array()?));
+                let within = if offset == u64::MAX { InUpload::Complete } else { InUpload::Content { offset, version } };
                 Position::Upload(key, within)
             }
             5 => Position::Assistant(self.key()?),

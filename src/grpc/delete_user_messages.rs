@@ -14,7 +14,7 @@ pub(super) async fn delete_user_messages(
     services: &Services,
     begun: Begun<proto::DeleteUserMessagesRequest>,
 ) -> Result<proto::DeleteUserMessagesResponse, Status> {
-    let Begun { principal, call, message } = begun;
+    let Begun { principal, call, message, .. } = begun;
     let user_token = request::user_token(message.user_token).map_err(status::invalid)?;
     let subject = principal.authorise(Permission::DeleteMessages, user_token).map_err(|reason| status::not_permitted(&reason))?;
     let report = operations::delete_user_messages::delete_user_messages(&services.stores, &subject)

@@ -1,6 +1,8 @@
 //! Packs the items of an export into frames. Records are encoded once and copied into their frame; a frame is cut when it has reached its
 //! size, within a conversation too.
 
+use std::sync::Arc;
+
 use prost::{
     Message as _,
     encoding::{self, WireType},
@@ -16,7 +18,8 @@ use crate::{
         category::Category,
         digest::RecordDigest,
         limits::{FRAME_TARGET_BYTES, MAX_FRAME_BYTES},
-        position::Position,
+        position::{InConversation, Position},
+        record::RecordKey,
         resume_token::{ExportChoices, ExportState},
         subject::Subject,
     },
@@ -47,30 +50,36 @@ pub(super) struct FramePacker {
     subject: Subject,
     choices: ExportChoices,
     state: ExportState,
+    /// The message taken last, where nothing was since: its position is told when a frame is cut behind it.
+    reached: Option<(Arc<Parent>, RecordKey)>,
     frame: Vec<u8>,
     open: Option<OpenConversation>,
+    /// The head of a message, kept for its memory.
+    head: Vec<u8>,
     ready: Vec<ExportFrame>,
 }
 
 /// The conversation at the end of the frame: more may be nested in it.
 struct OpenConversation {
     id: String,
-    encoded: Vec<u8>,
+    /// Where its encoding begins in the frame, behind room for its length.
+    start: usize,
 }
+
+/// Room for the length of a conversation: what lengths from 16 KiB to 2 MiB take, as most of those that matter are.
+const LENGTH_BYTES: usize = 3;
 
 impl FramePacker {
     /// Goes on from `state`.
     pub(super) fn new(subject: Subject, choices: ExportChoices, state: ExportState) -> Self {
-        Self { subject, choices, state, frame: Vec::new(), open: None, ready: Vec::new() }
+        Self { subject, choices, state, reached: None, frame: Vec::new(), open: None, head: Vec::new(), ready: Vec::new() }
     }
 
     /// Takes items in; gives out the frames they fill.
     pub(super) fn pack(&mut self, items: Vec<Item>) -> Vec<ExportFrame> {
         for item in items {
-            let position = item.position();
             self.take(item);
-            self.state.position = position;
-            if self.size() >= FRAME_TARGET_BYTES {
+            if self.frame.len() >= FRAME_TARGET_BYTES {
                 self.cut();
             }
         }
@@ -79,7 +88,7 @@ impl FramePacker {
 
     /// The last frame, with the summary.
     pub(super) fn finish(mut self) -> ExportFrame {
-        self.state.position = Position::End;
+        self.reach(Position::End);
         let summary = proto::ExportSummary {
             counts: Some(self.state.counts.into()),
             bytes: i64::try_from(self.state.digest.bytes()).unwrap_or(i64::MAX),
@@ -97,34 +106,47 @@ impl FramePacker {
     }
 
     fn take(&mut self, item: Item) {
+        // All but a message, of which there are most.
+        let position = if matches!(item, Item::Message(..)) { None } else { Some(item.position()) };
         match item {
+            Item::Message(parent, message) => {
+                let mut head = std::mem::take(&mut self.head);
+                head.clear();
+                message::put_head(&message.key, &parent.key.id, &mut head);
+                self.nest(&parent, Category::Messages, field::NESTED_MESSAGES, &message.digest, &[&head, &message.body]);
+                self.head = head;
+                self.reached = Some((parent, message.key));
+            }
             Item::Conversation(record) => {
                 let id = record.key.id.clone();
-                let record = proto::Conversation::from(record).encode_to_vec();
+                let record = proto::Conversation::from(*record).encode_to_vec();
                 self.make_room(record.len());
                 self.note(Some(Category::Conversations), field::CONVERSATIONS, &RecordDigest::of(&[&record]), record.len());
-                self.close();
-                self.open = Some(OpenConversation { id, encoded: record });
-            }
-            Item::Message(parent, message) => {
-                let head = message::head(&message.key, &parent.key.id);
-                self.nest(&parent, Category::Messages, field::NESTED_MESSAGES, &message.digest, &[&head, &message.body]);
+                self.open(id, &record);
             }
             Item::NestedFeedback(parent, record) => {
-                let record = proto::Feedback::from(record).encode_to_vec();
+                let record = proto::Feedback::from(*record).encode_to_vec();
                 let digest = RecordDigest::of(&[&record]);
                 self.nest(&parent, Category::Feedback, field::NESTED_FEEDBACK, &digest, &[&record]);
             }
-            Item::Feedback(record) => self.append(Category::Feedback, field::FEEDBACK, &proto::Feedback::from(record)),
-            Item::Memory(record) => self.append(Category::Memories, field::MEMORIES, &proto::Memory::from(record)),
-            Item::Upload(record, _) => self.append(Category::Uploads, field::UPLOADS, &proto::Upload::from(record)),
+            Item::Feedback(record) => self.append(Category::Feedback, field::FEEDBACK, &proto::Feedback::from(*record)),
+            Item::Memory(record) => self.append(Category::Memories, field::MEMORIES, &proto::Memory::from(*record)),
+            Item::Upload(record, _) => self.append(Category::Uploads, field::UPLOADS, &proto::Upload::from(*record)),
             Item::Content(piece) => self.append_content(piece),
-            Item::Assistant(record) => self.append(Category::Assistants, field::ASSISTANTS, &proto::Assistant::from(record)),
-            Item::Session(record) => self.append(Category::Sessions, field::SESSIONS, &proto::Session::from(record)),
+            Item::Assistant(record) => self.append(Category::Assistants, field::ASSISTANTS, &proto::Assistant::from(*record)),
+            Item::Session(record) => self.append(Category::Sessions, field::SESSIONS, &proto::Session::from(*record)),
             Item::CompactionCache(record) => {
-                self.append(Category::CompactionCache, field::COMPACTION_CACHE, &proto::CompactionCacheEntry::from(record));
+                self.append(Category::CompactionCache, field::COMPACTION_CACHE, &proto::CompactionCacheEntry::from(*record));
             }
         }
+        if let Some(position) = position {
+            self.reach(position);
+        }
+    }
+
+    fn reach(&mut self, position: Position) {
+        self.reached = None;
+        self.state.position = position;
     }
 
     fn append(&mut self, category: Category, field: u32, record: &impl prost::Message) {
@@ -162,28 +184,19 @@ impl FramePacker {
         self.make_room(length);
         self.note(Some(category), field, digest, length);
         if self.open.as_ref().is_none_or(|open| open.id != parent.key.id) {
-            self.close();
             let continuation = proto::Conversation {
                 id: parent.key.id.clone(),
                 forgotten_at: parent.forgotten_at.map(timestamp),
                 ..proto::Conversation::default()
             };
-            self.open = Some(OpenConversation { id: parent.key.id.clone(), encoded: continuation.encode_to_vec() });
+            self.open(parent.key.id.clone(), &continuation.encode_to_vec());
         }
-        if let Some(open) = &mut self.open {
-            put_field(&mut open.encoded, field, pieces);
-        }
-    }
-
-    /// How large the frame has become.
-    fn size(&self) -> usize {
-        self.frame.len() + self.open.as_ref().map_or(0, |open| open.encoded.len())
+        put_field(&mut self.frame, field, pieces);
     }
 
     /// Cuts the frame if it has no room for a record of this length.
     fn make_room(&mut self, bytes: usize) {
-        let size = self.size();
-        if size > 0 && size + bytes > MAX_FRAME_BYTES - RESERVE_BYTES {
+        if !self.frame.is_empty() && self.frame.len() + bytes > MAX_FRAME_BYTES - RESERVE_BYTES {
             self.cut();
         }
     }
@@ -192,16 +205,31 @@ impl FramePacker {
         self.close();
         let frame = self.seal();
         self.ready.push(frame);
+        self.frame.reserve(FRAME_TARGET_BYTES + RESERVE_BYTES);
     }
 
+    /// Begins a conversation at the end of the frame, with what is encoded of it so far.
+    fn open(&mut self, id: String, encoded: &[u8]) {
+        self.close();
+        encoding::encode_key(field::CONVERSATIONS, WireType::LengthDelimited, &mut self.frame);
+        self.frame.extend_from_slice(&[0; LENGTH_BYTES]);
+        self.open = Some(OpenConversation { id, start: self.frame.len() });
+        self.frame.extend_from_slice(encoded);
+    }
+
+    /// Ends the conversation that is open: now its length is known.
     fn close(&mut self) {
-        if let Some(open) = self.open.take() {
-            put_field(&mut self.frame, field::CONVERSATIONS, &[&open.encoded]);
-        }
+        let Some(OpenConversation { start, .. }) = self.open.take() else { return };
+        let mut length = Vec::with_capacity(LENGTH_BYTES);
+        encoding::encode_varint((self.frame.len() - start) as u64, &mut length);
+        self.frame.splice(start - LENGTH_BYTES..start, length);
     }
 
     /// The frame with the token that continues after it.
     fn seal(&mut self) -> ExportFrame {
+        if let Some((parent, message)) = self.reached.take() {
+            self.state.position = Position::Conversation(parent.key.clone(), InConversation::Message(message));
+        }
         let token = self.state.seal(&self.subject, self.choices);
         encoding::string::encode(field::RESUME_TOKEN, &token, &mut self.frame);
         ExportFrame(std::mem::take(&mut self.frame).into())

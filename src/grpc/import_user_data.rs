@@ -23,7 +23,7 @@ pub(super) async fn import_user_data(
     services: &Services,
     begun: Begun<Streaming<proto::ImportUserDataRequest>>,
 ) -> Result<proto::ImportUserDataResponse, Status> {
-    let Begun { principal, call, message: requests } = begun;
+    let Begun { principal, call, message: requests, .. } = begun;
     let mut import = Import::new(services.stores.clone());
     let taken = services.cut.run_until_cancelled(take_all(&mut import, &principal, &call, requests)).await;
     let report = import.finish().await;

@@ -1,13 +1,16 @@
 //! All that knows tonic and prost. Absent on purpose: SQL, and what an operation does.
 
 pub mod auth;
+pub mod caught;
 pub mod client;
 mod convert;
+pub mod deadline;
 mod delete_user_messages;
 pub mod document;
 pub mod export_frame;
 mod export_user_data;
 mod frame_packer;
+mod frame_stream;
 mod import_user_data;
 pub mod proto;
 mod scoped_delete;

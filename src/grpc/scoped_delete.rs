@@ -14,7 +14,7 @@ pub(super) async fn scoped_delete(
     services: &Services,
     begun: Begun<proto::ScopedDeleteRequest>,
 ) -> Result<proto::ScopedDeleteResponse, Status> {
-    let Begun { principal, call, message } = begun;
+    let Begun { principal, call, message, .. } = begun;
     let (user_token, scopes) = request::scoped_delete(message).map_err(status::invalid)?;
     let subject = principal.authorise(Permission::ScopedDelete, user_token).map_err(|reason| status::not_permitted(&reason))?;
     let report = operations::scoped_delete::scoped_delete(&services.stores, &subject, scopes)

@@ -6,8 +6,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    deadline::Deadline,
     delete_user_messages::delete_user_messages,
-    export_user_data::{FrameStream, export_user_data},
+    export_user_data::export_user_data,
+    frame_stream::FrameStream,
     import_user_data::import_user_data,
     proto::{
         self,
@@ -45,6 +47,7 @@ impl Services {
 pub(super) struct Begun<T> {
     pub(super) principal: Principal,
     pub(super) call: Arc<Call>,
+    pub(super) deadline: Option<Deadline>,
     pub(super) message: T,
 }
 
@@ -56,7 +59,7 @@ pub(super) fn begin<T>(request: Request<T>, permission: Permission) -> Result<Be
     };
     call.by(&principal);
     principal.permits(permission).map_err(|reason| status::not_permitted(&reason))?;
-    Ok(Begun { principal, call, message })
+    Ok(Begun { principal, call, deadline: extensions.remove(), message })
 }
 
 #[tonic::async_trait]

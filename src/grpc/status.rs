@@ -54,6 +54,12 @@ pub fn draining() -> Status {
     try_again(Code::Unavailable, ErrorReason::Draining, message, DRAIN_RETRY)
 }
 
+/// The answer to a call whose deadline has passed.
+pub fn deadline_exceeded() -> Status {
+    let message = "the deadline of the call has passed; give it more time, and an export the last resume token that arrived";
+    with_reason(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message, |_| ())
+}
+
 /// The answer to a caller who may not do this.
 pub fn not_permitted(reason: &NotPermitted) -> Status {
     with_reason(Code::PermissionDenied, ErrorReason::NotPermitted, reason.to_string(), |_| ())
@@ -94,6 +100,10 @@ pub fn with_reasons<B>(mut response: http::Response<B>) -> http::Response<B> {
                 let message = "the request is not a message of this contract; generate the client from its proto files";
                 with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, message, |_| ())
             }
+            Code::Unimplemented => {
+                let message = "the contract has no such service or method, or not this compression; server reflection tells what there is";
+                with_reason(Code::Unimplemented, ErrorReason::NotSupported, message, |_| ())
+            }
             _ => return response,
         },
         _ => return response,
@@ -115,19 +125,28 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
             try_again(Code::Aborted, ErrorReason::Conflict, message, DRAIN_RETRY)
         }
         operations::Error::ErasedMeanwhile => erased_meanwhile(),
+        operations::Error::ReplacedMeanwhile => {
+            let message = "the content of an upload was replaced while it was exported; begin a new export";
+            with_reason(Code::Aborted, ErrorReason::ContentReplaced, message, |_| ())
+        }
         operations::Error::ObjectStore(_) => {
             let message = "the object store cannot be reached; try again";
             try_again(Code::Unavailable, ErrorReason::ObjectStoreUnavailable, message, STORE_RETRY)
         }
         operations::Error::Unforeseen(_) => {
             tracing::error!(request_id = call.request_id(), %error, "unforeseen");
-            let mut details = ErrorDetails::new();
-            let metadata = HashMap::from([("request_id".to_owned(), call.request_id().to_owned())]);
-            details.set_error_info(ErrorReason::Internal.as_str_name(), DOMAIN, metadata);
-            let message = format!("something unforeseen happened; the server's log tells what, under request id {}", call.request_id());
-            Status::with_error_details(Code::Internal, message, details)
+            unforeseen(call)
         }
     }
+}
+
+/// The answer where this program is wrong.
+pub fn unforeseen(call: &Call) -> Status {
+    let mut details = ErrorDetails::new();
+    let metadata = HashMap::from([("request_id".to_owned(), call.request_id().to_owned())]);
+    details.set_error_info(ErrorReason::Internal.as_str_name(), DOMAIN, metadata);
+    let message = format!("something unforeseen happened; the server's log tells what, under request id {}", call.request_id());
+    Status::with_error_details(Code::Internal, message, details)
 }
 
 /// The answer to an export whose subject was erased.

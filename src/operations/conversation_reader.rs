@@ -4,18 +4,17 @@
 //! stretch is a run of conversations that are all shown: within it every message and every feedback belongs to one of them, or to one that
 //! was imported since, which is passed over. A forgotten conversation ends a stretch, and its messages are never read.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{Error, export_user_data::Item};
 use crate::{
     domain::{
-        category::Category,
+        category::{Categories, Category},
         position::InConversation,
         record::{Conversation, Feedback, Message, RecordKey},
-        resume_token::ExportChoices,
         timestamp::Timestamp,
     },
-    repository::{ConversationsFrom, Held, Page, PageSize, Repository, Stretch},
+    repository::{ConversationsFrom, Held, Page, PageSize, Reading, Stretch},
 };
 
 /// Which conversation a nested record belongs to.
@@ -28,13 +27,14 @@ pub struct Parent {
 }
 
 pub(super) struct ConversationReader {
-    choices: ExportChoices,
+    wanted: Categories,
+    include_deleted: bool,
     /// Conversations read and not yet exported.
     ahead: VecDeque<Conversation>,
     /// The last conversation read, while there may be more.
     more: Option<Option<RecordKey>>,
     /// The conversation whose nested records are being exported.
-    current: Option<Parent>,
+    current: Option<Arc<Parent>>,
     size: PageSize,
     messages_size: PageSize,
     feedback_size: PageSize,
@@ -48,7 +48,7 @@ pub(super) struct ConversationReader {
 
 /// Nested records read and not yet exported.
 struct Nested<T> {
-    ahead: VecDeque<(RecordKey, T)>,
+    ahead: VecDeque<(Arc<RecordKey>, T)>,
     /// From where to read on: the conversation, and the record within it; `None` when all of the stretch is read.
     from: Option<(RecordKey, Option<RecordKey>)>,
 }
@@ -62,9 +62,9 @@ impl<T> Nested<T> {
         Self { ahead: VecDeque::new(), from: Some((conversation.clone(), after)) }
     }
 
-    fn take_in(&mut self, page: Page<(RecordKey, T)>, key: impl Fn(&T) -> &RecordKey) {
+    fn take_in(&mut self, page: Page<(Arc<RecordKey>, T)>, key: impl Fn(&T) -> &RecordKey) {
         self.from = match page.records.last() {
-            Some((conversation, record)) if !page.is_last => Some((conversation.clone(), Some(key(record).clone()))),
+            Some((conversation, record)) if !page.is_last => Some((RecordKey::clone(conversation), Some(key(record).clone()))),
             _ => None,
         };
         self.ahead.extend(page.records);
@@ -73,21 +73,22 @@ impl<T> Nested<T> {
     /// Whether to read on before it is known what this conversation holds. What belongs to conversations before it is passed over: they
     /// were imported after the conversations of the stretch were read.
     fn is_spent(&mut self, conversation: &RecordKey) -> bool {
-        while self.ahead.pop_front_if(|(of, _)| *of < *conversation).is_some() {}
+        while self.ahead.pop_front_if(|(of, _)| **of < *conversation).is_some() {}
         self.ahead.is_empty()
     }
 
     /// The next record, if it belongs to this conversation.
     fn next_of(&mut self, conversation: &RecordKey) -> Option<T> {
-        let (_, record) = self.ahead.pop_front_if(|(of, _)| of == conversation)?;
+        let (_, record) = self.ahead.pop_front_if(|(of, _)| **of == *conversation)?;
         Some(record)
     }
 }
 
 impl ConversationReader {
-    pub(super) fn new(choices: ExportChoices, begin: Option<(RecordKey, InConversation)>) -> Self {
+    pub(super) fn new(wanted: Categories, include_deleted: bool, begin: Option<(RecordKey, InConversation)>) -> Self {
         Self {
-            choices,
+            wanted,
+            include_deleted,
             ahead: VecDeque::new(),
             more: Some(None),
             current: None,
@@ -101,27 +102,27 @@ impl ConversationReader {
         }
     }
 
-    pub(super) async fn next(&mut self, repository: &Repository, held: &Held) -> Result<Option<Item>, Error> {
+    pub(super) async fn next(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Item>, Error> {
         loop {
             if let Some(parent) = self.current.clone() {
-                if let Some(item) = self.next_nested(repository, held, &parent).await? {
+                if let Some(item) = self.next_nested(reading, held, &parent).await? {
                     return Ok(Some(item));
                 }
                 self.current = None;
             }
-            let Some(conversation) = self.next_conversation(repository, held).await? else { return Ok(None) };
-            let parent = Parent { key: conversation.key.clone(), forgotten_at: conversation.forgotten_at };
+            let Some(conversation) = self.next_conversation(reading, held).await? else { return Ok(None) };
+            let parent = Arc::new(Parent { key: conversation.key.clone(), forgotten_at: conversation.forgotten_at });
             let resumed = self.begin.take_if(|(key, _)| *key == parent.key).map(|(_, within)| within);
             self.enter(&parent.key, resumed.as_ref());
             self.current = Some(parent);
-            if resumed.is_none() && self.choices.categories.contain(Category::Conversations) {
-                return Ok(Some(Item::Conversation(conversation)));
+            if resumed.is_none() && self.wanted.contain(Category::Conversations) {
+                return Ok(Some(Item::Conversation(Box::new(conversation))));
             }
         }
     }
 
     /// The next conversation that the export shows.
-    async fn next_conversation(&mut self, repository: &Repository, held: &Held) -> Result<Option<Conversation>, Error> {
+    async fn next_conversation(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Conversation>, Error> {
         loop {
             while let Some(conversation) = self.ahead.pop_front() {
                 if self.shows(&conversation) {
@@ -134,7 +135,7 @@ impl ConversationReader {
                 (None, Some((key, _))) => ConversationsFrom::At(key),
                 (None, None) => ConversationsFrom::Start,
             };
-            let page = repository.conversations(held, from, &mut self.size).await?;
+            let page = reading.conversations(held, from, &mut self.size).await?;
             self.more = if page.is_last { None } else { page.records.last().map(|last| Some(last.key.clone())) };
             self.ahead.extend(page.records);
             self.stretch_end = None;
@@ -142,7 +143,7 @@ impl ConversationReader {
     }
 
     fn shows(&self, conversation: &Conversation) -> bool {
-        self.choices.include_deleted || conversation.forgotten_at.is_none()
+        self.include_deleted || conversation.forgotten_at.is_none()
     }
 
     /// Begins with a conversation: a new stretch, unless it lies within the one that is being read.
@@ -162,7 +163,7 @@ impl ConversationReader {
         };
         self.messages = Nested::none();
         self.feedback = Nested::none();
-        if self.choices.categories.contain(Category::Messages) {
+        if self.wanted.contain(Category::Messages) {
             self.messages = match (resumed, self.ahead.front()) {
                 // All its messages are exported already: begin with the next conversation's.
                 (Some(InConversation::Feedback(_)), Some(next)) if self.shows(next) => Nested::begin(&next.key, None),
@@ -170,29 +171,32 @@ impl ConversationReader {
                 _ => Nested::begin(conversation, after_message),
             };
         }
-        if self.choices.categories.contain(Category::Feedback) {
+        if self.wanted.contain(Category::Feedback) {
             self.feedback = Nested::begin(conversation, after_feedback);
         }
     }
 
-    async fn next_nested(&mut self, repository: &Repository, held: &Held, parent: &Parent) -> Result<Option<Item>, Error> {
+    async fn next_nested(&mut self, reading: &mut Reading, held: &Held, parent: &Arc<Parent>) -> Result<Option<Item>, Error> {
+        if let Some(message) = self.messages.next_of(&parent.key) {
+            return Ok(Some(Item::Message(Arc::clone(parent), message)));
+        }
         let Some(last) = self.stretch_end.clone() else { return Ok(None) };
         while self.messages.is_spent(&parent.key)
             && let Some((first, after)) = self.messages.from.take()
         {
-            let page = repository.messages(held, &Stretch { first, after, last: last.clone() }, &mut self.messages_size).await?;
+            let page = reading.messages(held, &Stretch { first, after, last: last.clone() }, &mut self.messages_size).await?;
             self.messages.take_in(page, |message| &message.key);
         }
         if let Some(message) = self.messages.next_of(&parent.key) {
-            return Ok(Some(Item::Message(parent.clone(), message)));
+            return Ok(Some(Item::Message(Arc::clone(parent), message)));
         }
         while self.feedback.is_spent(&parent.key)
             && let Some((first, after)) = self.feedback.from.take()
         {
             let stretch = Stretch { first, after, last: last.clone() };
-            let page = repository.feedback_in_conversations(held, &stretch, self.choices.include_deleted, &mut self.feedback_size).await?;
+            let page = reading.feedback_in_conversations(held, &stretch, self.include_deleted, &mut self.feedback_size).await?;
             self.feedback.take_in(page, |feedback| &feedback.key);
         }
-        Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(parent.clone(), feedback)))
+        Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(Arc::clone(parent), Box::new(feedback))))
     }
 }

@@ -14,9 +14,12 @@ pub enum Error {
     /// The subject was erased while it was exported.
     #[error("the subject was erased meanwhile")]
     ErasedMeanwhile,
+    /// The content of an upload was replaced while it was exported.
+    #[error("content was replaced meanwhile")]
+    ReplacedMeanwhile,
     /// The object store.
     #[error(transparent)]
-    ObjectStore(#[from] vault::Error),
+    ObjectStore(vault::Error),
     /// What cannot be, if this program is right.
     #[error(transparent)]
     Unforeseen(repository::Error),
@@ -32,6 +35,15 @@ impl From<repository::Error> for Error {
             | repository::Error::Refused(_)
             | repository::Error::SchemaBehind(_)
             | repository::Error::SchemaAhead => Self::Unforeseen(error),
+        }
+    }
+}
+
+impl From<vault::Error> for Error {
+    fn from(error: vault::Error) -> Self {
+        match error {
+            vault::Error::Replaced => Self::ReplacedMeanwhile,
+            vault::Error::Refused | vault::Error::Unavailable => Self::ObjectStore(error),
         }
     }
 }

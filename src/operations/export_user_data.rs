@@ -3,7 +3,7 @@
 //! Between two blocks nothing is held: no connection, no transaction. Every block is confirmed after it was read: if the subject was erased
 //! since the export began, the block is not given out.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use bytes::Bytes;
 
@@ -18,32 +18,32 @@ use crate::{
         resume_token::ExportChoices,
         subject::Subject,
     },
-    repository::{Held, Page, PageSize},
+    repository::{Held, Page, PageSize, Reading},
     vault::Vault,
 };
 
-/// Something an export gives out.
+/// Something an export gives out. Boxed but for messages, of which there are most, and which are small.
 pub enum Item {
     /// A conversation, without what is nested in it.
-    Conversation(Conversation),
+    Conversation(Box<Conversation>),
     /// A message of a conversation.
-    Message(Parent, Message),
+    Message(Arc<Parent>, Message),
     /// Feedback given in a conversation.
-    NestedFeedback(Parent, Feedback),
+    NestedFeedback(Arc<Parent>, Box<Feedback>),
     /// Detached feedback.
-    Feedback(Feedback),
+    Feedback(Box<Feedback>),
     /// A memory.
-    Memory(Memory),
+    Memory(Box<Memory>),
     /// An upload.
-    Upload(Upload, InUpload),
+    Upload(Box<Upload>, InUpload),
     /// A piece of an upload's content.
     Content(ContentItem),
     /// An assistant.
-    Assistant(Assistant),
+    Assistant(Box<Assistant>),
     /// A session.
-    Session(Session),
+    Session(Box<Session>),
     /// An entry of the compaction cache.
-    CompactionCache(CompactionCacheEntry),
+    CompactionCache(Box<CompactionCacheEntry>),
 }
 
 /// A piece of an upload's content.
@@ -93,13 +93,26 @@ impl Item {
     }
 }
 
+/// Items that an export gives out at once: about a frame's worth.
+#[derive(Default)]
+pub struct Block {
+    /// The items, in order.
+    pub items: Vec<Item>,
+    /// Nothing comes after them.
+    pub is_last: bool,
+}
+
 /// A running export.
 pub struct Export {
     stores: Stores,
     subject: Subject,
     held: Option<Held>,
+    /// What the export was asked for, and is held.
+    wanted: Categories,
     choices: ExportChoices,
     stage: Stage,
+    /// What the subject was looked up by, for the first block.
+    reading: Option<Reading>,
 }
 
 /// Which kind of record comes next, and after which one.
@@ -118,6 +131,7 @@ enum Stage {
 struct PendingContent {
     upload: RecordKey,
     offset: u64,
+    version: u64,
 }
 
 /// Records read and not yet given out.
@@ -155,8 +169,12 @@ impl Export {
     /// # Errors
     /// When the database does not answer.
     pub async fn begin(stores: Stores, subject: Subject, choices: ExportChoices) -> Result<Self, Error> {
-        let held = stores.repository.find(&subject).await?;
-        Ok(Self { stores, subject, held, choices, stage: Stage::resume(choices, Position::Start) })
+        let mut reading = stores.repository.reading().await?;
+        let found = reading.find_with_categories(&subject).await?;
+        let wanted = found.map_or_else(Categories::default, |(_, held)| held.and(choices.categories));
+        let held = found.map(|(held, _)| held);
+        let stage = Stage::resume(wanted, choices.include_deleted, Position::Start);
+        Ok(Self { stores, subject, held, wanted, choices, stage, reading: Some(reading) })
     }
 
     /// The subject's epoch when it was looked up.
@@ -166,76 +184,87 @@ impl Export {
 
     /// Goes on from `position`.
     pub fn resume(&mut self, position: Position) {
-        self.stage = Stage::resume(self.choices, position);
+        self.stage = Stage::resume(self.wanted, self.choices.include_deleted, position);
     }
 
-    /// The next items, about a frame's worth; empty at the end.
+    /// The next block.
     ///
     /// # Errors
     /// When the subject was erased since it was looked up, or a store does not answer.
-    pub async fn next_block(&mut self) -> Result<Vec<Item>, Error> {
-        let Some(held) = self.held else { return Ok(Vec::new()) };
-        let mut block = Vec::new();
-        let mut bytes = 0;
-        while bytes < FRAME_TARGET_BYTES
-            && let Some(item) = self.next_item(&held).await?
+    pub async fn next_block(&mut self) -> Result<Block, Error> {
+        let reading = self.reading.take();
+        let Some(held) = self.held else { return Ok(Block { is_last: true, ..Block::default() }) };
+        if let Stage::Uploads(_, pending) = &mut self.stage
+            && let Some(content) = pending.take()
         {
-            bytes += item.bytes();
-            block.push(item);
+            drop(reading);
+            let (piece, rest) = content.next_piece(&self.stores.vault, &self.subject).await?;
+            *pending = rest;
+            self.stores.repository.reading().await?.confirm_not_erased(&held).await?;
+            return Ok(Block { items: vec![Item::Content(piece)], is_last: false });
         }
-        self.stores.repository.confirm_not_erased(&held).await?;
+        let mut reading = match reading {
+            Some(reading) => reading,
+            None => self.stores.repository.reading().await?,
+        };
+        let mut block = Block::default();
+        let mut bytes = 0;
+        // Content is for the next block: no connection is held while the object store is waited for.
+        while bytes < FRAME_TARGET_BYTES && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
+            match self.next_item(&mut reading, &held).await? {
+                Some(item) => {
+                    bytes += item.bytes();
+                    block.items.push(item);
+                }
+                None => block.is_last = true,
+            }
+        }
+        reading.confirm_not_erased(&held).await?;
         Ok(block)
     }
 
-    async fn next_item(&mut self, held: &Held) -> Result<Option<Item>, Error> {
-        let Self { stores: Stores { repository, vault }, subject, choices, stage, .. } = self;
+    async fn next_item(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Item>, Error> {
+        let Self { wanted, choices, stage, .. } = self;
         let include_deleted = choices.include_deleted;
         loop {
             let item = match stage {
-                Stage::Conversations(reader) => reader.next(repository, held).await?,
+                Stage::Conversations(reader) => reader.next(reading, held).await?,
                 Stage::Feedback(reader) => reader
-                    .next(async |after, size| repository.detached_feedback(held, after, include_deleted, size).await, |record| &record.key)
+                    .next(async |after, size| reading.detached_feedback(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Feedback),
+                    .map(|record| Item::Feedback(Box::new(record))),
                 Stage::Memories(reader) => reader
-                    .next(async |after, size| repository.memories(held, after, size).await, |record| &record.key)
+                    .next(async |after, size| reading.memories(held, after, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Memory),
-                Stage::Uploads(reader, pending) => match pending.take() {
-                    Some(content) => {
-                        let (piece, rest) = content.next_piece(vault, subject).await?;
-                        *pending = rest;
-                        Some(Item::Content(piece))
-                    }
-                    None => {
-                        let read = async |after: Option<&RecordKey>, size: &mut PageSize| {
-                            repository.uploads(held, after, include_deleted, size).await
-                        };
-                        reader.next(read, |record| &record.key).await?.map(|upload| {
-                            let with_content = choices.include_upload_content && upload.deleted_at.is_none();
-                            *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0 });
-                            Item::Upload(upload, if with_content { InUpload::Content(0) } else { InUpload::Complete })
-                        })
-                    }
-                },
+                    .map(|record| Item::Memory(Box::new(record))),
+                Stage::Uploads(reader, pending) => {
+                    let read =
+                        async |after: Option<&RecordKey>, size: &mut PageSize| reading.uploads(held, after, include_deleted, size).await;
+                    reader.next(read, |record| &record.key).await?.map(|upload| {
+                        let with_content = choices.include_upload_content && upload.deleted_at.is_none();
+                        *pending = with_content.then(|| PendingContent { upload: upload.key.clone(), offset: 0, version: 0 });
+                        let within = if with_content { InUpload::Content { offset: 0, version: 0 } } else { InUpload::Complete };
+                        Item::Upload(Box::new(upload), within)
+                    })
+                }
                 Stage::Assistants(reader) => reader
-                    .next(async |after, size| repository.assistants(held, after, include_deleted, size).await, |record| &record.key)
+                    .next(async |after, size| reading.assistants(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Assistant),
+                    .map(|record| Item::Assistant(Box::new(record))),
                 Stage::Sessions(reader) => reader
-                    .next(async |after, size| repository.sessions(held, after, size).await, |record| &record.key)
+                    .next(async |after, size| reading.sessions(held, after, size).await, |record| &record.key)
                     .await?
-                    .map(Item::Session),
+                    .map(|record| Item::Session(Box::new(record))),
                 Stage::CompactionCache(reader) => reader
-                    .next(async |after, size| repository.compaction_cache(held, after, size).await, |record| &record.key)
+                    .next(async |after, size| reading.compaction_cache(held, after, size).await, |record| &record.key)
                     .await?
-                    .map(Item::CompactionCache),
+                    .map(|record| Item::CompactionCache(Box::new(record))),
                 Stage::End => return Ok(None),
             };
             if item.is_some() {
                 return Ok(item);
             }
-            *stage = mem::replace(stage, Stage::End).next(choices.categories);
+            *stage = mem::replace(stage, Stage::End).next(*wanted);
         }
     }
 }
@@ -243,28 +272,29 @@ impl Export {
 impl PendingContent {
     /// The next piece, and what remains after it.
     async fn next_piece(self, vault: &Vault, subject: &Subject) -> Result<(ContentItem, Option<Self>), Error> {
-        let Self { upload, offset } = self;
-        let Some(piece) = vault.read(subject, &upload.id, offset).await? else {
+        let Self { upload, offset, version } = self;
+        let Some(piece) = vault.read(subject, &upload.id, offset, version).await? else {
             return Ok((ContentItem { upload, offset, data: None, within: InUpload::Complete }, None));
         };
         let end = offset.saturating_add(piece.data.len() as u64);
-        let rest = (end < piece.size).then(|| Self { upload: upload.clone(), offset: end });
-        let within = if rest.is_some() { InUpload::Content(end) } else { InUpload::Complete };
+        let version = piece.version;
+        let rest = (end < piece.size).then(|| Self { upload: upload.clone(), offset: end, version });
+        let within = if rest.is_some() { InUpload::Content { offset: end, version } } else { InUpload::Complete };
         Ok((ContentItem { upload, offset, data: Some(piece.data), within }, rest))
     }
 }
 
 impl Stage {
     /// Where an export at `position` goes on.
-    fn resume(choices: ExportChoices, position: Position) -> Self {
+    fn resume(wanted: Categories, include_deleted: bool, position: Position) -> Self {
         match position {
-            Position::Start => Self::conversations(choices, None).skip_unless(choices.categories),
-            Position::Conversation(key, within) => Self::conversations(choices, Some((key, within))),
+            Position::Start => Self::conversations(wanted, include_deleted, None).skip_unless(wanted),
+            Position::Conversation(key, within) => Self::conversations(wanted, include_deleted, Some((key, within))),
             Position::Feedback(key) => Self::Feedback(Reader::begin(Some(key))),
             Position::Memory(key) => Self::Memories(Reader::begin(Some(key))),
             Position::Upload(key, InUpload::Complete) => Self::Uploads(Reader::begin(Some(key)), None),
-            Position::Upload(key, InUpload::Content(offset)) => {
-                let pending = PendingContent { upload: key.clone(), offset };
+            Position::Upload(key, InUpload::Content { offset, version }) => {
+                let pending = PendingContent { upload: key.clone(), offset, version };
                 Self::Uploads(Reader::begin(Some(key)), Some(pending))
             }
             Position::Assistant(key) => Self::Assistants(Reader::begin(Some(key))),
@@ -274,12 +304,12 @@ impl Stage {
         }
     }
 
-    fn conversations(choices: ExportChoices, begin: Option<(RecordKey, InConversation)>) -> Self {
-        Self::Conversations(Box::new(ConversationReader::new(choices, begin)))
+    fn conversations(wanted: Categories, include_deleted: bool, begin: Option<(RecordKey, InConversation)>) -> Self {
+        Self::Conversations(Box::new(ConversationReader::new(wanted, include_deleted, begin)))
     }
 
-    /// The stage after this one, of those that the export was asked for.
-    fn next(self, categories: Categories) -> Self {
+    /// The stage after this one, of those of which something is wanted.
+    fn next(self, wanted: Categories) -> Self {
         let next = match self {
             Self::Conversations(_) => Self::Feedback(Reader::begin(None)),
             Self::Feedback(_) => Self::Memories(Reader::begin(None)),
@@ -289,12 +319,12 @@ impl Stage {
             Self::Sessions(_) => Self::CompactionCache(Reader::begin(None)),
             Self::CompactionCache(_) | Self::End => Self::End,
         };
-        next.skip_unless(categories)
+        next.skip_unless(wanted)
     }
 
-    /// This stage if the export was asked for it, else the next that it was asked for.
-    fn skip_unless(self, categories: Categories) -> Self {
-        let asked_for: &[Category] = match self {
+    /// This stage if anything of it is wanted, else the next of which something is.
+    fn skip_unless(self, wanted: Categories) -> Self {
+        let kinds: &[Category] = match self {
             Self::Conversations(_) => &[Category::Conversations, Category::Messages, Category::Feedback],
             Self::Feedback(_) => &[Category::Feedback],
             Self::Memories(_) => &[Category::Memories],
@@ -304,6 +334,6 @@ impl Stage {
             Self::CompactionCache(_) => &[Category::CompactionCache],
             Self::End => return Self::End,
         };
-        if asked_for.iter().any(|category| categories.contain(*category)) { self } else { self.next(categories) }
+        if kinds.iter().any(|category| wanted.contain(*category)) { self } else { self.next(wanted) }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         subject::Subject,
         violation::{Complaint, FieldViolation},
     },
-    repository::Held,
+    repository::{Held, in_own_task},
     vault::ContentWriter,
 };
 
@@ -77,11 +77,12 @@ impl Import {
                 self.report.reject(FieldViolation::new(format!("{path}.offset"), OUT_OF_ORDER), 1);
                 return Ok(());
             }
-            let Some(held) = self.stores.repository.find(subject).await? else {
+            let mut reading = self.stores.repository.reading().await?;
+            let Some(held) = reading.find(subject).await? else {
                 self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
                 return Ok(());
             };
-            let Some(upload) = self.stores.repository.live_upload(&held, &piece.upload_id).await? else {
+            let Some(upload) = reading.live_upload(&held, &piece.upload_id).await? else {
                 self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
                 return Ok(());
             };
@@ -117,16 +118,15 @@ impl Import {
         // A task of its own: a caller that leaves now must not leave content behind that nobody checked.
         let repository = self.stores.repository.clone();
         let path = content.path.clone();
-        let finish = tokio::spawn(async move {
+        let finish = in_own_task(async move {
             let written = content.writer.finish().await?;
-            let is_live = repository.live_upload(&content.held, &content.upload_id).await?.is_some();
+            let is_live = repository.reading().await?.live_upload(&content.held, &content.upload_id).await?.is_some();
             if !is_live {
                 written.take_back().await?;
             }
             Ok::<bool, Error>(is_live)
         });
-        let is_live = finish.await.unwrap_or(Err(Error::ObjectStore(crate::vault::Error::Unavailable)))?;
-        if !is_live {
+        if !finish.await? {
             self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
         }
         Ok(())

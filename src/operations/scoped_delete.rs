@@ -10,7 +10,7 @@ use crate::{
         scope::Scopes,
         subject::Subject,
     },
-    repository::PageSize,
+    repository::{PageSize, in_own_task},
 };
 
 /// How many objects are removed at once.
@@ -22,6 +22,15 @@ const REMOVALS: usize = 16;
 /// When the database does not answer; then no record has changed, and objects that are gone already will count as removed by the next try.
 pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes) -> Result<ScopesErased, Error> {
     let vaulted = if scopes.chosen().vault { remove_objects(stores, subject).await? } else { Removals::default() };
+    if vaulted.removed.is_empty() {
+        return erase_records(stores, subject, scopes, vaulted).await;
+    }
+    // A caller that leaves now must not leave content behind that was imported after the removal, with a record that says it is deleted.
+    let (stores, subject) = (stores.clone(), subject.clone());
+    in_own_task(async move { erase_records(&stores, &subject, scopes, vaulted).await }).await
+}
+
+async fn erase_records(stores: &Stores, subject: &Subject, scopes: Scopes, vaulted: Removals) -> Result<ScopesErased, Error> {
     let mut report = stores.repository.erase_scopes(subject, scopes, &vaulted.removed).await?;
     report.uploads_failed = vaulted.failed;
     remove_again(stores, subject, &vaulted.removed).await;
@@ -53,7 +62,7 @@ async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, 
     let Some(held) = repository.begin_erasure(subject).await? else { return Ok(removals) };
     let (mut after, mut size) = (None, PageSize::default());
     loop {
-        let page = repository.personal_uploads(&held, after.as_ref(), &mut size).await?;
+        let page = repository.reading().await?.personal_uploads(&held, after.as_ref(), &mut size).await?;
         after = page.records.last().map(|upload| upload.key.clone());
         let mut outcomes = stream::iter(page.records)
             .map(|upload| async move {

@@ -3,22 +3,24 @@
 use sea_orm::{ColumnTrait, QueryFilter};
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::assistant::{Column, Entity, Model},
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
+    row::FromRow,
 };
 use crate::domain::{
     record::{Assistant, RecordKey},
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the subject's assistants after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn assistants(
-        &self,
+        &mut self,
         held: &Held,
         after: Option<&RecordKey>,
         include_deleted: bool,
@@ -28,7 +30,7 @@ impl Repository {
         if !include_deleted {
             select = select.filter(Column::DeletedAt.is_null());
         }
-        read_page(self.read(), select, size, |row| Ok(record(row)), Assistant::bytes).await
+        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Assistant::bytes).await
     }
 }
 

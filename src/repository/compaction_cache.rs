@@ -1,27 +1,29 @@
 //! The compaction cache: rows and records, and reading them in order.
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::compaction_cache::{Entity, Model},
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
+    row::FromRow,
 };
 use crate::domain::{
     record::{CompactionCacheEntry, RecordKey},
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the subject's compaction cache after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn compaction_cache(
-        &self,
+        &mut self,
         held: &Held,
         after: Option<&RecordKey>,
         size: &mut PageSize,
     ) -> Result<Page<CompactionCacheEntry>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(row)), CompactionCacheEntry::bytes).await
+        read_page(self, in_order::<Entity>(held, after), size, |row| Ok(record(Model::from_row(row)?)), CompactionCacheEntry::bytes).await
     }
 }
 

@@ -16,7 +16,9 @@ use sea_orm::{
 
 use super::{
     Error, Repository,
+    reader::Reader,
     sqlite_log::{self, SqliteLog},
+    sqlite_reader::SqliteReader,
 };
 use crate::domain::timestamp::Clock;
 
@@ -26,7 +28,8 @@ const SQLITE_BUSY: Duration = Duration::from_secs(10);
 /// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
 const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 
-/// How long a statement waits for another call's lock on a subject, on PostgreSQL, before the transaction is tried again.
+/// How long a statement waits for another call's lock on a subject, on PostgreSQL, before the transaction is tried again;
+/// unless the database's URL says how long.
 const LOCK_WAIT: &str = "10s";
 
 /// How long a call waits for a connection before it is told that the database is away.
@@ -112,6 +115,11 @@ impl StorageUrl {
         self.engine
     }
 
+    /// Whether it names an SQLite file that does not exist: to open it would make it.
+    pub fn is_absent(&self) -> bool {
+        self.engine == Engine::Sqlite && self.file().is_none_or(|file| !file.exists())
+    }
+
     /// The file of an SQLite database.
     fn file(&self) -> Option<PathBuf> {
         self.url.to_file_path().ok()
@@ -138,13 +146,13 @@ impl Repository {
         let engine = url.engine;
         Ok(match engine {
             Engine::Sqlite => {
-                let SqliteConnections { write, read, log } = open_sqlite(url, max_connections).await?;
-                Self { engine, write, watch: read.clone(), read, log: Some(log), clock }
+                let SqliteConnections { write, read, watch, log } = open_sqlite(url).await?;
+                Self { engine, write, read: Reader::Sqlite(read), watch, log: Some(log), clock }
             }
             Engine::Postgres => {
                 let pool = open_postgres(url, max_connections).await?;
                 let watch = open_postgres(url, 1).await?;
-                Self { engine, write: pool.clone(), read: pool, watch, log: None, clock }
+                Self { engine, write: pool.clone(), read: Reader::Postgres(pool), watch, log: None, clock }
             }
         })
     }
@@ -225,10 +233,6 @@ impl Repository {
         Ok(())
     }
 
-    pub(super) fn read(&self) -> &DatabaseConnection {
-        &self.read
-    }
-
     pub(super) fn watch(&self) -> &DatabaseConnection {
         &self.watch
     }
@@ -238,22 +242,23 @@ impl Repository {
     }
 }
 
-/// The connections to an SQLite file: one that writes, for SQLite lets no more than one write at a time; several that read; and one that
-/// empties the log.
+/// The connections to an SQLite file: one that writes, for SQLite lets no more than one write at a time; those that read; one for keys and
+/// health; and one that empties the log.
 struct SqliteConnections {
     write: DatabaseConnection,
-    read: DatabaseConnection,
+    read: SqliteReader,
+    watch: DatabaseConnection,
     log: SqliteLog,
 }
 
-async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<SqliteConnections, Error> {
+async fn open_sqlite(url: &StorageUrl) -> Result<SqliteConnections, Error> {
     let file = url.file().ok_or_else(|| Error::Unavailable("the database URL names no file".to_owned()))?;
     make_private_file(&file).map_err(|error| Error::Unavailable(format!("{} cannot be made: {error}", file.display())))?;
-    let options = |connections: u32, wait: Duration, busy: Duration, query_only: bool| {
+    let options = |wait: Duration, busy: Duration, query_only: bool| {
         let mut options = ConnectOptions::new("sqlite::memory:");
         let file = file.clone();
         options
-            .max_connections(connections)
+            .max_connections(1)
             .min_connections(1)
             .acquire_timeout(wait)
             .test_before_acquire(false)
@@ -270,17 +275,15 @@ async fn open_sqlite(url: &StorageUrl, max_connections: u32) -> Result<SqliteCon
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .busy_timeout(busy)
-                    // What is read ahead of a page that has reached its bytes is memory: rows may be large.
-                    .row_buffer_size(64)
                     .pragma("secure_delete", "ON");
                 if query_only { options.pragma("query_only", "ON") } else { options }
             });
         options
     };
-    let write = Database::connect(options(1, SQLITE_WRITE_QUEUE, SQLITE_BUSY, false)).await?;
-    let read = Database::connect(options(max_connections.max(1), ACQUIRE, SQLITE_BUSY, true)).await?;
-    let log = SqliteLog::new(Database::connect(options(1, ACQUIRE, sqlite_log::BUSY, false)).await?);
-    Ok(SqliteConnections { write, read, log })
+    let write = Database::connect(options(SQLITE_WRITE_QUEUE, SQLITE_BUSY, false)).await?;
+    let watch = Database::connect(options(ACQUIRE, SQLITE_BUSY, true)).await?;
+    let log = SqliteLog::new(Database::connect(options(ACQUIRE, sqlite_log::BUSY, false)).await?);
+    Ok(SqliteConnections { write, read: SqliteReader::new(&file), watch, log })
 }
 
 /// Makes the file, and its folder, for nobody but the user the service runs as: SQLite gives its log the same mode.
@@ -300,7 +303,10 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
         .set_application_name("userdata")
-        .map_sqlx_postgres_opts(|options| options.options([("lock_timeout", LOCK_WAIT)]));
+        .map_sqlx_postgres_opts(|options| match options.get_options() {
+            Some(of_url) if of_url.contains("lock_timeout") => options,
+            _ => options.options([("lock_timeout", LOCK_WAIT)]),
+        });
     Ok(Database::connect(options).await?)
 }
 

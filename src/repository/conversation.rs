@@ -3,28 +3,35 @@
 use sea_orm::{ColumnTrait, QueryFilter, sea_query::ExprTrait};
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::conversation::{Column, Entity, Model},
     page::{Page, PageSize, columns, in_order, key_values, read_page},
+    reader::Reading,
+    row::FromRow,
 };
 use crate::domain::{
     record::{Conversation, ConversationMetadata, RecordKey},
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the subject's conversations from `from` on, that one included; forgotten ones too, for what lies between two others
     /// must be known.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn conversations(&self, held: &Held, from: ConversationsFrom<'_>, size: &mut PageSize) -> Result<Page<Conversation>, Error> {
+    pub async fn conversations(
+        &mut self,
+        held: &Held,
+        from: ConversationsFrom<'_>,
+        size: &mut PageSize,
+    ) -> Result<Page<Conversation>, Error> {
         let select = match from {
             ConversationsFrom::Start => in_order::<Entity>(held, None),
             ConversationsFrom::After(key) => in_order::<Entity>(held, Some(key)),
             ConversationsFrom::At(key) => in_order::<Entity>(held, None).filter(columns(["created_at", "id"]).gte(key_values(key))),
         };
-        read_page(self.read(), select, size, |row| Ok(record(row)), Conversation::bytes).await
+        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Conversation::bytes).await
     }
 }
 

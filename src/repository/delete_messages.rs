@@ -21,6 +21,7 @@ impl Repository {
     pub async fn delete_messages(&self, subject: &Subject) -> Result<MessagesDeleted, Error> {
         let report = in_transaction!(self, "delete_messages", transaction => {
             let Some(held) = lock_for_erasure(transaction, subject).await? else { return Ok(None) };
+            self.log_will_hold_erased();
             // While the messages are still there: a probe per conversation finds who has any.
             let own_message = message::Entity::find()
                 .select_only()
@@ -47,7 +48,7 @@ impl Repository {
             Ok(Some(MessagesDeleted { messages, conversations, compaction_cache }))
         })?;
         if report.is_some() {
-            self.empty_log().await;
+            self.empty_log_of_erased().await;
         }
         Ok(report.unwrap_or_default())
     }

@@ -42,7 +42,20 @@ impl From<DbErr> for Error {
     }
 }
 
-fn from_sqlx(error: &sqlx::Error) -> Error {
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly, SystemIoFailure};
+        // The text of a value that could not be converted may be the value.
+        let Some(code) = error.sqlite_error_code() else { return Self::Corrupt("a column has another type") };
+        match code {
+            DatabaseBusy | DatabaseLocked => Self::Conflict(error.to_string()),
+            ReadOnly | SystemIoFailure | DiskFull | CannotOpen => Self::Unavailable(error.to_string()),
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+pub(super) fn from_sqlx(error: &sqlx::Error) -> Error {
     match error {
         sqlx::Error::Database(reason) => match reason.code().as_deref() {
             // PostgreSQL: serialization failure, deadlock, lock not available. SQLite: busy, busy snapshot, locked.

@@ -1,46 +1,51 @@
 //! Feedback: rows and records, nested in a conversation or detached from all that an export shows.
 
+use std::sync::Arc;
+
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
     sea_query::{Expr, ExprTrait},
 };
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::{
         Texts, conversation,
         feedback::{Column, Entity, Model},
     },
     message::{Stretch, stretch_of},
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
+    row::FromRow,
 };
 use crate::domain::{
     record::{Feedback, RecordKey},
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the feedback given in a stretch of conversations, each with its conversation's key, by conversation and then in order.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn feedback_in_conversations(
-        &self,
+        &mut self,
         held: &Held,
         stretch: &Stretch,
         include_deleted: bool,
         size: &mut PageSize,
-    ) -> Result<Page<(RecordKey, Feedback)>, Error> {
+    ) -> Result<Page<(Arc<RecordKey>, Feedback)>, Error> {
         let select = stretch_of::<Entity>(held, stretch).filter(shown(include_deleted));
         read_page(
-            self.read(),
+            self,
             select,
             size,
-            |row: Model| {
+            |row| {
+                let row = Model::from_row(row)?;
                 let (Some(created_at), Some(id)) = (row.conversation_created_at, row.conversation_id.clone()) else {
                     return Err(Error::Corrupt("feedback.conversation_id: half of a key"));
                 };
-                Ok((RecordKey { created_at: Timestamp(created_at), id }, record(row)))
+                Ok((Arc::new(RecordKey { created_at: Timestamp(created_at), id }), record(row)))
             },
             |(_, feedback)| feedback.bytes(),
         )
@@ -52,7 +57,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer.
     pub async fn detached_feedback(
-        &self,
+        &mut self,
         held: &Held,
         after: Option<&RecordKey>,
         include_deleted: bool,
@@ -70,7 +75,7 @@ impl Repository {
             detached = detached.add(Expr::exists(forgotten));
         }
         let select = in_order::<Entity>(held, after).filter(shown(include_deleted)).filter(detached);
-        read_page(self.read(), select, size, |row| Ok(record(row)), Feedback::bytes).await
+        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
     }
 }
 

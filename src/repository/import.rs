@@ -177,7 +177,7 @@ impl Import<'_> {
         }
         let rows = latest_by_id(rows.into_iter());
         self.report.counts.add(Category::Messages, rows.len() as u32);
-        upsert(self.transaction, rows, by_id::<messages::Entity>(&[])).await
+        message::upsert_all(self.transaction, rows).await
     }
 
     /// In which conversations these messages are, of those that are held.

@@ -1,25 +1,27 @@
 //! Memories: rows and records, and reading them in order.
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::{
         self, Texts,
         memory::{Entity, Model},
     },
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
+    row::FromRow,
 };
 use crate::domain::{
     record::{Episode, Memory, MemoryType, RecordKey},
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the subject's memories after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn memories(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Memory>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), size, record, Memory::bytes).await
+    pub async fn memories(&mut self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Memory>, Error> {
+        read_page(self, in_order::<Entity>(held, after), size, |row| record(Model::from_row(row)?), Memory::bytes).await
     }
 }
 

@@ -1,18 +1,23 @@
 //! Messages: reading them in order, over many conversations in one scan.
 
+use std::sync::Arc;
+
+use bytes::BytesMut;
 use sea_orm::{
-    EntityTrait, Order, QueryFilter, QueryOrder, Select,
+    ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, Select, Statement, Value,
     sea_query::{Expr, ExprTrait},
 };
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::message::{Entity, Model},
     page::{Page, PageSize, columns, key_values, read_page},
+    reader::Reading,
+    upsert::{by_id, upsert},
 };
 use crate::domain::{
     digest::RecordDigest,
-    record::{Message, RecordKey},
+    record::{FIXED_BYTES, Message, RecordKey},
     timestamp::Timestamp,
 };
 
@@ -27,25 +32,42 @@ pub struct Stretch {
     pub last: RecordKey,
 }
 
-impl Repository {
+impl Reading {
     /// A page of the messages of a stretch of conversations, each with its conversation's key, by conversation and then in order.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn messages(&self, held: &Held, stretch: &Stretch, size: &mut PageSize) -> Result<Page<(RecordKey, Message)>, Error> {
-        read_page(
-            self.read(),
+    pub async fn messages(
+        &mut self,
+        held: &Held,
+        stretch: &Stretch,
+        size: &mut PageSize,
+    ) -> Result<Page<(Arc<RecordKey>, Message)>, Error> {
+        let mut conversation: Arc<RecordKey> = Arc::default();
+        // One buffer for the bodies of a page, not one for each.
+        let mut bodies = BytesMut::with_capacity(size.expected_bytes());
+        let page = read_page(
+            self,
             stretch_of::<Entity>(held, stretch),
             size,
-            |row: Model| {
-                let conversation = RecordKey { created_at: Timestamp(row.conversation_created_at), id: row.conversation_id };
-                let key = RecordKey { created_at: Timestamp(row.created_at), id: row.id };
-                let digest = row.digest.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
-                Ok((conversation, Message { key, body: row.body.into(), digest: RecordDigest::from_bytes(digest) }))
+            |row| {
+                // In the order of the table: subject_id, conversation_created_at, conversation_id, created_at, id, body, digest.
+                let (created_at, id) = (Timestamp(row.get(1)?), row.text(2)?);
+                if conversation.created_at != created_at || conversation.id != id {
+                    conversation = Arc::new(RecordKey { created_at, id: id.to_owned() });
+                }
+                let key = RecordKey { created_at: Timestamp(row.get(3)?), id: row.text(4)?.to_owned() };
+                let start = bodies.len();
+                bodies.extend_from_slice(row.bytes(5)?);
+                let digest = row.bytes(6)?.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
+                Ok((Arc::clone(&conversation), key, start..bodies.len(), RecordDigest::from_bytes(digest)))
             },
-            |(_, message)| message.bytes(),
+            |(_, _, body, _)| FIXED_BYTES + body.len(),
         )
-        .await
+        .await?;
+        let bodies = bodies.freeze();
+        let message = |(conversation, key, body, digest)| (conversation, Message { key, body: bodies.slice(body), digest });
+        Ok(Page { records: page.records.into_iter().map(message).collect(), is_last: page.is_last })
     }
 }
 
@@ -82,4 +104,55 @@ pub(super) fn row(held: &Held, conversation: &RecordKey, message: &Message) -> M
         body: message.body.to_vec(),
         digest: message.digest.as_bytes().to_vec(),
     }
+}
+
+/// Inserts messages, or replaces those with the same ids.
+pub(super) async fn upsert_all(transaction: &DatabaseTransaction, rows: Vec<Model>) -> Result<(), Error> {
+    // As columns and not as thousands of parameters: one statement for any number of rows, which PostgreSQL plans once.
+    const ARRAYS: &str = "\
+        INSERT INTO messages (subject_id, conversation_created_at, conversation_id, created_at, id, body, digest) \
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::bytea[]) \
+        ON CONFLICT (subject_id, id) DO UPDATE SET \
+        conversation_created_at = excluded.conversation_created_at, conversation_id = excluded.conversation_id, \
+        created_at = excluded.created_at, body = excluded.body, digest = excluded.digest";
+    if transaction.get_database_backend() != DbBackend::Postgres {
+        return upsert(transaction, rows, by_id::<Entity>(&[])).await;
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut columns = Columns::default();
+    for row in rows {
+        columns.subject_id.push(row.subject_id);
+        columns.conversation_created_at.push(row.conversation_created_at);
+        columns.conversation_id.push(row.conversation_id);
+        columns.created_at.push(row.created_at);
+        columns.id.push(row.id);
+        columns.body.push(row.body);
+        columns.digest.push(row.digest);
+    }
+    let Columns { subject_id, conversation_created_at, conversation_id, created_at, id, body, digest } = columns;
+    let values: [Value; 7] = [
+        subject_id.into(),
+        conversation_created_at.into(),
+        conversation_id.into(),
+        created_at.into(),
+        id.into(),
+        body.into(),
+        digest.into(),
+    ];
+    transaction.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, ARRAYS, values)).await?;
+    Ok(())
+}
+
+/// The columns of many messages.
+#[derive(Default)]
+struct Columns {
+    subject_id: Vec<i64>,
+    conversation_created_at: Vec<i64>,
+    conversation_id: Vec<String>,
+    created_at: Vec<i64>,
+    id: Vec<String>,
+    body: Vec<Vec<u8>>,
+    digest: Vec<Vec<u8>>,
 }

@@ -13,10 +13,14 @@ mod feedback;
 mod import;
 mod memory;
 mod message;
+mod own_task;
 mod page;
+mod reader;
+mod row;
 mod scoped_delete;
 mod session;
 mod sqlite_log;
+mod sqlite_reader;
 mod subject;
 mod transaction;
 mod upload;
@@ -26,9 +30,12 @@ pub use connect::{Engine, SchemaState, StorageUrl};
 pub use conversation::ConversationsFrom;
 pub use error::Error;
 pub use message::Stretch;
+pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
+pub use reader::Reading;
 pub use subject::Held;
 
+use reader::Reader;
 use sea_orm::DatabaseConnection;
 use sqlite_log::SqliteLog;
 
@@ -39,7 +46,7 @@ use crate::domain::timestamp::Clock;
 pub struct Repository {
     engine: Engine,
     write: DatabaseConnection,
-    read: DatabaseConnection,
+    read: Reader,
     /// For reading API keys and asking whether the database is there: work that waits must not make the service look dead.
     watch: DatabaseConnection,
     /// On SQLite, what empties the log after erasures.

@@ -1,13 +1,14 @@
 //! Reading by key, in pages bounded by rows and bytes: no page holds a connection longer than it takes to read, and no reader more memory
 //! than a page.
 
-use futures::TryStreamExt;
+use std::ops::ControlFlow;
+
 use sea_orm::{
-    DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
+    EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
     sea_query::{Expr, ExprTrait},
 };
 
-use super::{Error, Held};
+use super::{Error, Held, reader::Reading, row::Row};
 use crate::domain::record::RecordKey;
 
 /// Rows of one page, at the most.
@@ -39,6 +40,11 @@ impl Default for PageSize {
 }
 
 impl PageSize {
+    /// About how many bytes the next page has; 0 where nobody knows.
+    pub(super) fn expected_bytes(self) -> usize {
+        if self.0 == FIRST_ROWS { 0 } else { PAGE_BYTES }
+    }
+
     fn learn(&mut self, rows: usize, bytes: usize) {
         if let Some(mean) = bytes.checked_div(rows) {
             self.0 = ((PAGE_BYTES / mean.max(1)) as u64).clamp(1, MAX_ROWS);
@@ -48,26 +54,25 @@ impl PageSize {
 
 /// Reads one page of what `select` finds; `record` makes a record of a row, `bytes_of` tells about how many bytes it takes.
 pub(super) async fn read_page<E, T>(
-    connection: &DatabaseConnection,
+    reading: &mut Reading,
     select: Select<E>,
     size: &mut PageSize,
-    record: impl Fn(E::Model) -> Result<T, Error>,
+    mut record: impl FnMut(Row<'_>) -> Result<T, Error>,
     bytes_of: impl Fn(&T) -> usize,
 ) -> Result<Page<T>, Error>
 where
     E: EntityTrait,
 {
     let asked = size.0;
-    let mut rows = select.limit(asked).stream(connection).await?;
     let mut records = Vec::new();
     let mut bytes = 0;
-    while bytes < 4 * PAGE_BYTES
-        && let Some(row) = rows.try_next().await?
-    {
+    let take = |row: Row<'_>| {
         let record = record(row)?;
         bytes += bytes_of(&record);
         records.push(record);
-    }
+        Ok(if bytes < 4 * PAGE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    };
+    reading.rows(select.limit(asked), take).await?;
     size.learn(records.len(), bytes);
     let is_last = bytes < 4 * PAGE_BYTES && (records.len() as u64) < asked;
     Ok(Page { records, is_last })

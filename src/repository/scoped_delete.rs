@@ -30,6 +30,7 @@ impl Repository {
     pub async fn erase_scopes(&self, subject: &Subject, scopes: Scopes, removed: &[String]) -> Result<ScopesErased, Error> {
         let report = in_transaction!(self, "erase_scopes", transaction => {
             let Some(held) = lock_for_erasure(transaction, subject).await? else { return Ok(None) };
+            self.log_will_hold_erased();
             let erasure = Erasure { transaction, held, now: self.clock.now().0 };
             let chosen = scopes.chosen();
             let mut report = ScopesErased::default();
@@ -56,7 +57,7 @@ impl Repository {
             Ok(Some(report))
         })?;
         if report.is_some() {
-            self.empty_log().await;
+            self.empty_log_of_erased().await;
         }
         Ok(report.unwrap_or_default())
     }

@@ -1,22 +1,24 @@
 //! Sessions: rows and records, and reading them in order.
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::session::{Entity, Model},
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
+    row::FromRow,
 };
 use crate::domain::{
     record::{RecordKey, Session},
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the subject's sessions after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn sessions(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Session>, Error> {
-        read_page(self.read(), in_order::<Entity>(held, after), size, |row| Ok(record(row)), Session::bytes).await
+    pub async fn sessions(&mut self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Session>, Error> {
+        read_page(self, in_order::<Entity>(held, after), size, |row| Ok(record(Model::from_row(row)?)), Session::bytes).await
     }
 }
 

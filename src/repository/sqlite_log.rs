@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,12 +19,21 @@ pub(super) const BUSY: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub(super) struct SqliteLog {
     connection: DatabaseConnection,
-    holds_erased: Arc<AtomicBool>,
+    erasures: Arc<Erasures>,
+}
+
+/// Two numbers instead of a flag: what a checkpoint has not seen is never taken for done, wherever a call is cut.
+#[derive(Debug, Default)]
+struct Erasures {
+    /// How many transactions have begun to erase.
+    begun: AtomicU64,
+    /// How many of them are in the log no more.
+    emptied: AtomicU64,
 }
 
 impl SqliteLog {
     pub(super) fn new(connection: DatabaseConnection) -> Self {
-        Self { connection, holds_erased: Arc::default() }
+        Self { connection, erasures: Arc::default() }
     }
 
     pub(super) async fn close(self) -> Result<(), Error> {
@@ -43,27 +52,27 @@ impl SqliteLog {
 }
 
 impl Repository {
-    /// To be called after an erasure: empties the log at once if readers allow it, and else leaves it to
-    /// [`Repository::empty_log_of_erased`].
-    pub(super) async fn empty_log(&self) {
+    /// To be called in the transaction of an erasure, before its commit: a checkpoint can then only succeed when that has ended, for both
+    /// need the one write lock.
+    pub(super) fn log_will_hold_erased(&self) {
         if let Some(log) = &self.log {
-            log.holds_erased.store(true, Ordering::Relaxed);
-            self.empty_log_of_erased().await;
+            log.erasures.begun.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// Empties the log if it may still hold something erased. To be called from time to time.
+    /// Empties the log if it may still hold something erased, and readers allow it. To be called after an erasure, and from time to time.
     pub async fn empty_log_of_erased(&self) {
         let Some(log) = &self.log else { return };
-        if !log.holds_erased.swap(false, Ordering::Relaxed) {
+        let begun = log.erasures.begun.load(Ordering::Acquire);
+        if log.erasures.emptied.load(Ordering::Acquire) == begun {
             return;
         }
-        let emptied = log.empty().await;
-        if let Err(error) = &emptied {
-            tracing::warn!(%error, "the write-ahead log could not be emptied after an erasure; it is tried again");
-        }
-        if !emptied.unwrap_or(false) {
-            log.holds_erased.store(true, Ordering::Relaxed);
+        match log.empty().await {
+            Ok(true) => {
+                log.erasures.emptied.fetch_max(begun, Ordering::AcqRel);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied after an erasure; it is tried again"),
         }
     }
 }

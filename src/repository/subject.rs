@@ -1,13 +1,18 @@
 //! Subjects: finding them, and the lock that ingest and erasure take.
 
+use std::ops::ControlFlow;
+
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, OnConflict},
+    sea_query::{Expr, OnConflict, Query},
 };
 
-use super::{Error, Repository, entity::subject};
-use crate::domain::subject::Subject;
+use super::{Error, Repository, entity::subject, reader::Reading};
+use crate::domain::{
+    category::{Categories, Category},
+    subject::Subject,
+};
 
 /// A subject about whom something is held: its number, and its epoch when it was looked up. Every erasure raises the epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,24 +34,56 @@ impl From<subject::Model> for Held {
     }
 }
 
-impl Repository {
+impl Reading {
     /// Looks the subject up; `None` if nothing was ever held about it.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn find(&self, subject: &Subject) -> Result<Option<Held>, Error> {
-        Ok(find(subject).one(self.read()).await?.map(Held::from))
+    pub async fn find(&mut self, subject: &Subject) -> Result<Option<Held>, Error> {
+        Ok(self.one(find(subject)).await?.map(Held::from))
+    }
+
+    /// The same, with the categories of which anything is held, forgotten or deleted or not.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn find_with_categories(&mut self, subject: &Subject) -> Result<Option<(Held, Categories)>, Error> {
+        let mut select = find(subject).select_only().columns([subject::Column::Id, subject::Column::Epoch]);
+        for category in Category::ALL {
+            let held = Query::select()
+                .expr(Expr::val(1))
+                .from(category.name())
+                .and_where(Expr::col((category.name(), "subject_id")).eq(Expr::col((subject::Entity, subject::Column::Id))))
+                .to_owned();
+            select = select.expr(Expr::exists(held));
+        }
+        let mut found = None;
+        self.rows(select, |row| {
+            let held = Held { subject_id: row.get(0)?, epoch: row.get(1)? };
+            let mut categories = Vec::new();
+            for (index, category) in Category::ALL.into_iter().enumerate() {
+                if row.get(2 + index)? {
+                    categories.push(category);
+                }
+            }
+            found = Some((held, categories.into_iter().collect()));
+            Ok(ControlFlow::Break(()))
+        })
+        .await?;
+        Ok(found)
     }
 
     /// Confirms that the subject was not erased since it was looked up.
     ///
     /// # Errors
     /// [`Error::ErasedMeanwhile`] when it was; others when the database does not answer.
-    pub async fn confirm_not_erased(&self, held: &Held) -> Result<(), Error> {
-        let row = subject::Entity::find_by_id(held.subject_id).one(self.read()).await?;
+    pub async fn confirm_not_erased(&mut self, held: &Held) -> Result<(), Error> {
+        let row = self.one(subject::Entity::find_by_id(held.subject_id)).await?;
         if row.is_some_and(|row| row.epoch == held.epoch) { Ok(()) } else { Err(Error::ErasedMeanwhile) }
     }
+}
 
+impl Repository {
     /// Locks the subject for an import until the transaction ends; makes it if there is none.
     pub(super) async fn lock_for_import(&self, transaction: &DatabaseTransaction, subject: &Subject) -> Result<Held, Error> {
         if let Some(row) = find(subject).lock_exclusive().one(transaction).await? {

@@ -2,7 +2,7 @@
 
 use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 
-use super::{Error, Repository};
+use super::{Error, Repository, in_own_task};
 
 /// How often a transaction is tried.
 const TRIES: u32 = 5;
@@ -50,7 +50,10 @@ impl Repository {
     /// Begins a transaction that may write. On SQLite it has the one write lock from the start.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, Error> {
         let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        Ok(self.write().begin_with_options(immediate).await?)
+        let connections = self.write().clone();
+        // A caller that leaves while PostgreSQL answers BEGIN would leave an open transaction on a connection of the pool: sqlx rolls back
+        // only what it has seen begun. So the answer is always waited for, and a transaction that nobody takes then is rolled back.
+        Ok(in_own_task(async move { connections.begin_with_options(immediate).await }).await?)
     }
 }
 

@@ -3,25 +3,27 @@
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{
-    Error, Held, Repository,
+    Error, Held,
     entity::{
         upload::{Column, Entity, Model},
         upload_embedding,
     },
     page::{Page, PageSize, in_order, read_page},
+    reader::Reading,
+    row::FromRow,
 };
 use crate::domain::{
     record::{RecordKey, Upload, UploadEmbedding},
     timestamp::Timestamp,
 };
 
-impl Repository {
+impl Reading {
     /// A page of the subject's uploads after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn uploads(
-        &self,
+        &mut self,
         held: &Held,
         after: Option<&RecordKey>,
         include_deleted: bool,
@@ -31,26 +33,26 @@ impl Repository {
         if !include_deleted {
             select = select.filter(Column::DeletedAt.is_null());
         }
-        read_page(self.read(), select, size, |row| Ok(record(row)), Upload::bytes).await
+        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
     /// A page of the subject's personal uploads after `after` that are not deleted: what the vault scope erases.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn personal_uploads(&self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Upload>, Error> {
+    pub async fn personal_uploads(&mut self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Upload>, Error> {
         let select = in_order::<Entity>(held, after).filter(Column::DeletedAt.is_null()).filter(Column::InstitutionId.is_null());
-        read_page(self.read(), select, size, |row| Ok(record(row)), Upload::bytes).await
+        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
     /// One upload that is not deleted.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn live_upload(&self, held: &Held, id: &str) -> Result<Option<Upload>, Error> {
+    pub async fn live_upload(&mut self, held: &Held, id: &str) -> Result<Option<Upload>, Error> {
         let select =
             Entity::find().filter(Column::SubjectId.eq(held.subject_id)).filter(Column::Id.eq(id)).filter(Column::DeletedAt.is_null());
-        Ok(select.one(self.read()).await?.map(record))
+        Ok(self.one(select).await?.map(record))
     }
 }
 

@@ -6,10 +6,10 @@ use std::{future::Future, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    service::InterceptorLayer,
+    service::{InterceptorLayer, Routes},
     transport::server::{Server as Transport, TcpIncoming},
 };
-use tower::{Layer, util::MapResponseLayer};
+use tower::{Layer, layer::layer_fn, service_fn, util::MapResponseLayer};
 
 use super::{Error, Server, health, key_refresh};
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
     grpc::{
         Services,
         auth::AuthInterceptor,
+        caught::answer,
+        deadline::DeadlineLayer,
         proto::{
             self,
             server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
@@ -63,6 +65,8 @@ impl Server {
         let serve = Transport::builder()
             .layer(CallLogLayer)
             .layer(MapResponseLayer::new(status::with_reasons))
+            .layer(DeadlineLayer)
+            .layer(layer_fn(|routes: Routes| service_fn(move |request| answer(routes.clone(), request))))
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_max_pending_accept_reset_streams(Some(config.max_error_resets as usize))
             .http2_max_local_error_reset_streams(Some(config.max_error_resets as usize))

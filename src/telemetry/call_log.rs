@@ -35,7 +35,7 @@ struct Details {
 }
 
 impl Call {
-    fn new(request_id: Option<&HeaderValue>, method: &str) -> Self {
+    pub(crate) fn new(request_id: Option<&HeaderValue>, method: &str) -> Self {
         let given = request_id.and_then(|id| id.to_str().ok()).filter(|id| is_request_id(id));
         let request_id = given.map_or_else(random_id, str::to_owned);
         Self { request_id, method: method.to_owned(), began: Instant::now(), details: Mutex::default() }

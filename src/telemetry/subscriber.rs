@@ -1,6 +1,9 @@
 //! Where log lines go: standard error, as text on a terminal and as JSON elsewhere.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
+};
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -35,5 +38,36 @@ pub fn start(config: &LogConfig) -> Result<(), LogError> {
     } else {
         registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init()?;
     }
+    panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Logs where a panic was. Not its text: that may quote what it was about.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    tracing::error!(at = panic.location().map(tracing::field::display), "panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        panic::{catch_unwind, take_hook},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_logged_by_its_place_and_not_by_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let subscriber = tracing_subscriber::fmt().with_writer(File::create(&path).unwrap()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let usual = take_hook();
+            panic::set_hook(Box::new(log_panic));
+            catch_unwind(|| panic!("hunter2")).unwrap_err();
+            panic::set_hook(usual);
+        });
+        let log = std::fs::read_to_string(path).unwrap();
+        assert!(log.contains(&format!("panicked at={}", file!())) && !log.contains("hunter2"), "{log}");
+    }
 }

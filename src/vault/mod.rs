@@ -10,7 +10,7 @@ pub use open::{NotAnObjectStoreUrl, ObjectStoreUrl};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{limits::CONTENT_PIECE_BYTES, subject::Subject};
@@ -31,6 +31,9 @@ pub enum Error {
     /// The store failed or did not answer. The cause is in the log.
     #[error("the object store failed or did not answer")]
     Unavailable,
+    /// The content is not that of the pieces that were read before.
+    #[error("the content was replaced while it was read")]
+    Replaced,
 }
 
 impl From<object_store::Error> for Error {
@@ -49,29 +52,48 @@ pub struct Piece {
     pub data: Bytes,
     /// The length of the whole object.
     pub size: u64,
+    /// A number that content in its place would not have; 0 where the store tells no two apart.
+    pub version: u64,
 }
 
 impl Vault {
-    /// Reads the piece of an upload's content that begins at `offset`; `None` if the store has no such object.
+    /// Reads the piece of an upload's content that begins at `offset`, after pieces of `version`; `None` if the store has no such object.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn read(&self, subject: &Subject, upload_id: &str, offset: u64) -> Result<Option<Piece>, Error> {
+    /// [`Error::Replaced`] when the pieces before were of other content; others when the store fails.
+    pub async fn read(&self, subject: &Subject, upload_id: &str, offset: u64, version: u64) -> Result<Option<Piece>, Error> {
         let location = self.location(subject, upload_id);
-        let size = match self.store.head(&location).await {
-            Ok(meta) => meta.size,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let end = size.min(offset.saturating_add(CONTENT_PIECE_BYTES as u64));
-        if offset >= end {
-            return Ok(Some(Piece { data: Bytes::new(), size }));
+        let mut options = GetOptions::default();
+        if offset > 0 {
+            let ObjectMeta { size, e_tag, .. } = match self.store.head(&location).await {
+                Ok(meta) => meta,
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let found = number(e_tag.as_deref());
+            if found != version {
+                return Err(Error::Replaced);
+            }
+            if offset >= size {
+                return Ok(Some(Piece { data: Bytes::new(), size, version }));
+            }
+            options.if_match = e_tag;
         }
-        let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
+        options.range = Some(GetRange::Bounded(offset..offset.saturating_add(CONTENT_PIECE_BYTES as u64)));
         match self.store.get_opts(&location, options).await {
-            Ok(found) => Ok(Some(Piece { data: found.bytes().await?, size })),
+            Ok(piece) => {
+                let (size, version) = (piece.meta.size, number(piece.meta.e_tag.as_deref()));
+                Ok(Some(Piece { data: piece.bytes().await?, size, version }))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(object_store::Error::Precondition { .. }) => Err(Error::Replaced),
+            // Of an empty object no store gives a range.
+            Err(error) => match self.store.head(&location).await {
+                Ok(ObjectMeta { size: 0, e_tag, .. }) if offset == 0 => {
+                    Ok(Some(Piece { data: Bytes::new(), size: 0, version: number(e_tag.as_deref()) }))
+                }
+                _ => Err(error.into()),
+            },
         }
     }
 
@@ -102,4 +124,11 @@ impl Vault {
         let upload = hex::encode(Sha256::digest(upload_id));
         self.prefix.clone().join(subject.as_str()).join(upload.as_str())
     }
+}
+
+/// A short form of an ETag; 0 for none.
+fn number(e_tag: Option<&str>) -> u64 {
+    let Some(e_tag) = e_tag else { return 0 };
+    let digest = Sha256::digest(e_tag);
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

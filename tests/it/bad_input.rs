@@ -1,7 +1,7 @@
 //! Bad input: everything wrong is named by its full path, nothing of it is repeated or kept, and what is good beside it stays.
 
 use prost_types::Timestamp;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt;
 use userdata::grpc::proto::{
     Assistant, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, Episode, ExportUserDataRequest, Feedback,
@@ -22,6 +22,7 @@ on_both_engines!(
     every_bad_record_is_rejected_alone_by_its_path,
     a_record_that_contradicts_what_is_held_is_rejected_alone,
     a_request_that_is_too_large_or_no_message_changes_nothing,
+    what_the_contract_does_not_have_is_refused_with_a_reason,
     hostile_names_come_back_as_they_went_in_and_stay_in_their_folder,
 );
 
@@ -468,6 +469,14 @@ async fn a_record_that_contradicts_what_is_held_is_rejected_alone(world: World) 
     }
 }
 
+/// Calls a method of the package with these bytes in field 1; it has to fail.
+async fn call_raw(channel: &Channel, method: &str, request: Request<Vec<u8>>) -> Status {
+    let mut raw = tonic::client::Grpc::new(channel.clone());
+    raw.ready().await.unwrap();
+    let path = format!("/userdata.v1.{method}").parse().unwrap();
+    raw.unary(request, path, tonic_prost::ProstCodec::<Vec<u8>, Vec<u8>>::default()).await.unwrap_err()
+}
+
 async fn a_request_that_is_too_large_or_no_message_changes_nothing(world: World) {
     let mut client = world.client().await;
     fill(&mut client).await;
@@ -495,16 +504,25 @@ async fn a_request_that_is_too_large_or_no_message_changes_nothing(world: World)
         "UserDataService/ScopedDelete",
         "ImportService/ImportUserData",
     ] {
-        let mut raw = tonic::client::Grpc::new(channel.clone());
-        raw.ready().await.unwrap();
         let bytes = [&b"\xff"[..], BAD.as_bytes()].concat();
-        let path = format!("/userdata.v1.{path}").parse().unwrap();
-        let answer = raw.unary(with(&key, bytes), path, tonic_prost::ProstCodec::<Vec<u8>, Vec<u8>>::default()).await;
-        let refused = answer.unwrap_err();
+        let refused = call_raw(&channel, path, with(&key, bytes)).await;
         assert_reason(&refused, Code::InvalidArgument, "ERROR_REASON_INVALID_REQUEST");
         assert_silent(&refused);
     }
     assert!(world.all_rows().await == before);
+}
+
+async fn what_the_contract_does_not_have_is_refused_with_a_reason(world: World) {
+    let (channel, key) = (world.channel().await, key_headers(ACME, world.key(ACME)));
+    let mut compressed = key.clone();
+    compressed.insert("grpc-encoding", "gzip".parse().unwrap());
+    for (method, headers) in
+        [("UserDataService/hunter2", &key), ("hunter2/ExportUserData", &key), ("UserDataService/DeleteUserMessages", &compressed)]
+    {
+        let refused = call_raw(&channel, method, with(headers, b"anna".to_vec())).await;
+        assert_reason(&refused, Code::Unimplemented, "ERROR_REASON_NOT_SUPPORTED");
+        assert_silent(&refused);
+    }
 }
 
 async fn hostile_names_come_back_as_they_went_in_and_stay_in_their_folder(world: World) {

@@ -117,7 +117,8 @@ async fn what_is_generated_is_imported_and_exported_again(world: World) {
     let mut damaged = json(generated.lines().next().unwrap());
     damaged["userToken"] = "damaged".into();
     damaged["conversations"][0]["messages"][0]["role"] = "hunter2".into();
-    let lines = format!("{}\n\nnot json hunter2\n{damaged}\n", generated.lines().next().unwrap());
+    // The mark at the beginning is what some editors put there.
+    let lines = format!("\u{feff}{}\n\nnot json hunter2\n{damaged}\n", generated.lines().next().unwrap());
     let output = commands.run_with(&["import", "-"], lines.as_bytes());
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
@@ -184,7 +185,11 @@ async fn the_demo_prints_calls_that_work_and_ends_with_ctrl_c() {
         let output = Command::new("sh").current_dir(folder.path()).args(["-c", command]).output().unwrap();
         assert!(output.status.success(), "{command}: {}", text(&output.stderr));
         assert!(output.stdout.len() > 60, "{command}: {}", text(&output.stdout));
+        assert!(!text(&output.stdout).contains("dialogues_forgotten: 0"), "{command}: {}", text(&output.stdout));
     }
+    let example = commands[0].split(" export ").last().unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.contains(&format!("export {example}")), "the README has another user than {example}");
     for tool in ["grpcurl -plaintext", "buf curl"] {
         assert!(said.contains(tool), "{said}");
     }

@@ -69,6 +69,29 @@ fn a_command_that_fails_says_why_in_one_line_and_exits_with_1() {
 }
 
 #[test]
+fn a_command_that_only_looks_makes_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["keys list", "keys revoke 0123456789abcdef"] {
+        let output = userdata(folder.path(), &[], &format!("{command} --database-url sqlite://mistyped/userdata.db"));
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(text(&output.stderr).contains("mistyped/userdata.db") && output.stdout.is_empty(), "{command}: {}", text(&output.stderr));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_migration_says_what_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let migrate = || userdata(folder.path(), &[], "migrate --database-url sqlite://new.db");
+    for says in ["1 migration", "up to date already"] {
+        let output = migrate();
+        done(&output);
+        let said = text(&output.stderr);
+        assert!(said.contains("new.db") && said.contains(says) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("settings.toml"), "database_url = \"sqlite://from-file.db\"\n").unwrap();
@@ -76,13 +99,13 @@ fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
     let file = ("USERDATA_CONFIG", "settings.toml");
     let environment = ("USERDATA_DATABASE_URL", "sqlite://from-environment.db");
 
-    done(&userdata(folder.path(), &[file, environment], "keys list --database-url sqlite://from-flag.db"));
+    done(&userdata(folder.path(), &[file, environment], "migrate --database-url sqlite://from-flag.db"));
     assert!(made("from-flag.db") && !made("from-environment.db") && !made("from-file.db"));
-    done(&userdata(folder.path(), &[file, environment], "keys list"));
+    done(&userdata(folder.path(), &[file, environment], "migrate"));
     assert!(made("from-environment.db") && !made("from-file.db"));
-    done(&userdata(folder.path(), &[file], "keys list"));
+    done(&userdata(folder.path(), &[file], "migrate"));
     assert!(made("from-file.db") && !made("userdata-data"));
-    done(&userdata(folder.path(), &[], "keys list"));
+    done(&userdata(folder.path(), &[], "migrate"));
     assert!(made("userdata-data/userdata.db"));
 }
 

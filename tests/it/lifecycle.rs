@@ -50,7 +50,7 @@ async fn health(channel: &Channel, service: &str) -> Result<ServingStatus, Code>
     answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
 }
 
-async fn all_healths_are(channel: &Channel, status: ServingStatus) -> bool {
+pub(crate) async fn all_healths_are(channel: &Channel, status: ServingStatus) -> bool {
     for service in SERVICES {
         if health(channel, service).await != Ok(status) {
             return false;

@@ -1,12 +1,24 @@
 //! Calls for the same user that overlap, and requests whose numbers or amounts are extreme.
 
-use userdata::grpc::proto::{
-    Conversation, ExportUserDataRequest, ImportUserDataRequest, MessagePart, ScopedDeleteRequest, TextPart, message_part::Part,
+use futures::future::join_all;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_types::StatusExt;
+use userdata::{
+    domain::{subject::ApplicationId, timestamp::Timestamp},
+    grpc::proto::{
+        Conversation, ExportUserDataRequest, ImportUserDataRequest, MessagePart, ScopedDeleteRequest, TextPart, message_part::Part,
+    },
+    repository::Engine,
 };
 
 use crate::{
+    credentials::key_headers,
+    lifecycle::all_healths_are,
     on_both_engines, records,
-    world::{ACME, World},
+    rpc::{Rpc, assert_reason},
+    world::{ACME, OTHER, World, eventually},
 };
 
 on_both_engines!(
@@ -84,4 +96,75 @@ async fn seventy_thousand_unknown_conversations_are_rejected_one_by_one(world: W
     let outcome = client.import(vec![request(continuations)]).await.unwrap();
     assert_eq!((outcome.rejected, outcome.rejections.len()), (70_000, 1_000));
     assert!(world.all_rows().await["conversations"].is_empty());
+}
+
+/// Holds the lock on `anna` until it is dropped, as a call would.
+async fn lock_of_anna(world: &World) -> DatabaseTransaction {
+    let imported = world.client().await.import(vec![request(vec![long_conversation(1)])]).await.unwrap();
+    assert_eq!(imported.rejected, 0);
+    let lock = world.database.begin().await.unwrap();
+    lock.execute_unprepared("SELECT id FROM subjects WHERE user_token = 'anna' FOR UPDATE").await.unwrap();
+    lock
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_calls_that_wait_for_one_user_hold_up_neither_health_nor_revocation() {
+    let world = World::start(Engine::Postgres).await;
+    let (channel, key, mut other) = (world.channel().await, key_headers(ACME, world.key(ACME)), world.client_of(OTHER).await);
+    let lock = lock_of_anna(&world).await;
+    let connections = world.config.storage.database_max_connections as usize;
+    let waiting = (0..connections).map(|_| {
+        let (channel, key) = (channel.clone(), key.clone());
+        tokio::spawn(async move { Rpc::DeleteMessages.call(&channel, &key, "anna").await })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("every connection waits", async || world.query(waits).await.len() == connections).await;
+
+    // This takes as long as a call waits for a connection: longer than health and keys may be without.
+    let refused = Rpc::Export.call(&channel, &key, "berta").await.unwrap_err();
+    assert_reason(&refused, Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE");
+    assert!(all_healths_are(&channel, ServingStatus::Serving).await);
+    // A call that needs no connection.
+    let no_scope = ScopedDeleteRequest { user_token: "berta".to_owned(), ..Default::default() };
+    assert_eq!(other.users.scoped_delete(no_scope.clone()).await.unwrap_err().code(), Code::InvalidArgument);
+    let keys = world.repository().list_api_keys(Some(&ApplicationId::parse(OTHER).unwrap())).await.unwrap();
+    assert!(world.repository().revoke_api_key(&keys[0].id, Timestamp(1)).await.unwrap());
+    eventually("the revoked key is refused", async || match other.users.scoped_delete(no_scope.clone()).await.unwrap_err().code() {
+        Code::Unauthenticated => true,
+        code => {
+            assert_eq!(code, Code::InvalidArgument);
+            false
+        }
+    })
+    .await;
+
+    lock.rollback().await.unwrap();
+    for outcome in join_all(waiting).await {
+        outcome.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_a_call_whose_user_stays_locked_is_aborted() {
+    let mut world = World::start(Engine::Postgres).await;
+    let url = format!("{}?options=-c%20lock_timeout%3D50ms", world.database_url);
+    world.config.storage.database = url.parse().unwrap();
+    world.restart().await;
+    let (channel, key) = (world.channel().await, key_headers(ACME, world.key(ACME)));
+    let lock = lock_of_anna(&world).await;
+    let anna = world.subject_id(ACME, "anna").await;
+    let before = world.rows_of(anna).await;
+    let calls = [Rpc::DeleteMessages, Rpc::ScopedDelete, Rpc::Import];
+    for rpc in calls {
+        let aborted = rpc.call(&channel, &key, "anna").await.unwrap_err();
+        assert_reason(&aborted, Code::Aborted, "ERROR_REASON_CONFLICT");
+        assert!(aborted.get_details_retry_info().unwrap().retry_delay.is_some(), "{rpc:?}");
+        rpc.call(&channel, &key, "berta").await.unwrap();
+    }
+    assert_eq!(world.rows_of(anna).await, before);
+    lock.rollback().await.unwrap();
+    for rpc in calls {
+        rpc.call(&channel, &key, "anna").await.unwrap();
+    }
 }

@@ -26,10 +26,15 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it in a folder with nothing in its environment.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(folder, &[], arguments)
+    }
+
+    fn start_with(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_userdata"))
             .current_dir(folder)
             .args(arguments)
             .env_clear()
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -42,8 +47,13 @@ impl Program {
 
     /// Starts `serve` on any port; `more` are its other arguments.
     pub(crate) fn serve(folder: &Path, database_url: &str, more: &[&str]) -> Self {
+        Self::serve_with(folder, &[], database_url, more)
+    }
+
+    /// The same, with an environment.
+    pub(crate) fn serve_with(folder: &Path, environment: &[(&str, &str)], database_url: &str, more: &[&str]) -> Self {
         let serve = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--database-url", database_url];
-        Self::start(folder, &[&serve, more].concat())
+        Self::start_with(folder, environment, &[&serve, more].concat())
     }
 
     /// Where it listens, as its log says, once it does.

@@ -2,7 +2,11 @@
 
 use prost::Message as _;
 use prost_types::Timestamp;
-use tonic::{Code, Status, transport::Endpoint};
+use tonic::{
+    Code, Status,
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt;
 use userdata::{
     cli::sample,
@@ -12,8 +16,8 @@ use userdata::{
         document::UserDocument,
         proto::{
             Category, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ExportUserDataResponse,
-            Feedback, ImportUserDataRequest, Memory, Message, MessagePart, Role, ScopedDeleteRequest, TextPart, Upload, message_part::Part,
-            user_data_service_client::UserDataServiceClient,
+            Feedback, ImportUserDataRequest, Memory, Message, MessagePart, Role, ScopedDeleteRequest, TextPart, Upload, UploadContent,
+            message_part::Part, user_data_service_client::UserDataServiceClient,
         },
     },
 };
@@ -22,6 +26,7 @@ use crate::{
     exported::{Exported, with_content},
     on_both_engines,
     population::resident,
+    rpc::assert_reason,
     world::{ACME, Client, OTHER, World},
 };
 
@@ -30,6 +35,7 @@ on_both_engines!(
     resuming_after_any_kind_of_record_gives_exactly_the_rest,
     a_token_of_anything_else_is_refused,
     an_erasure_ends_the_exports_it_overlaps,
+    content_that_is_replaced_ends_the_exports_of_it,
     a_user_never_seen_has_an_empty_summary,
     the_largest_records_pass_in_frames_of_less_than_1_mib,
 );
@@ -186,6 +192,13 @@ fn assert_erased_meanwhile(status: &Status) {
     assert_eq!((info.reason.as_str(), info.domain.as_str()), ("ERROR_REASON_ERASED_MEANWHILE", "userdata"));
 }
 
+/// A client that takes little at a time, so that the server has to wait for it.
+pub(crate) async fn slow_client(world: &World) -> UserDataServiceClient<InterceptedService<Channel, Credential>> {
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.address)).unwrap();
+    let channel = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535).connect().await.unwrap();
+    UserDataServiceClient::with_interceptor(channel, Credential::api_key(ACME, world.key(ACME)).unwrap())
+}
+
 async fn an_erasure_ends_the_exports_it_overlaps(world: World) {
     let user = large_user();
     let user_token = user.user_token.clone();
@@ -194,13 +207,11 @@ async fn an_erasure_ends_the_exports_it_overlaps(world: World) {
     import(&mut client, UserDocument { user_token: "neighbour".to_owned(), ..sample::documents(2, 1, None).next().unwrap() }).await;
     import(&mut world.client_of(OTHER).await, user).await;
 
-    // A client that takes little at a time, so that the server has to wait for it.
-    let endpoint = Endpoint::from_shared(format!("http://{}", world.address)).unwrap();
-    let channel = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535).connect().await.unwrap();
-    let mut slow = UserDataServiceClient::with_interceptor(channel, Credential::api_key(ACME, world.key(ACME)).unwrap());
+    let mut slow = slow_client(&world).await;
     let erasures = [
         None,
         Some(ScopedDeleteRequest { user_token: user_token.clone(), sessions: true, ..Default::default() }),
+        Some(ScopedDeleteRequest { user_token: user_token.clone(), vault: true, ..Default::default() }),
         Some(ScopedDeleteRequest { user_token: user_token.clone(), dialogues: true, ..Default::default() }),
     ];
     for scopes in erasures {
@@ -240,6 +251,47 @@ async fn an_erasure_ends_the_exports_it_overlaps(world: World) {
             import(&mut client, large_user()).await;
         }
     }
+}
+
+async fn content_that_is_replaced_ends_the_exports_of_it(world: World) {
+    const SIZE: usize = 4 * 1024 * 1024;
+    let mut user = UserDocument::new("anna");
+    let created_at = Some(Timestamp { seconds: 1, nanos: 0 });
+    let upload =
+        |id: &str, size| Upload { id: id.to_owned(), size_bytes: size as i64, status: "s".to_owned(), created_at, ..Default::default() };
+    user.uploads = vec![upload("large", SIZE), upload("small", 1)];
+    user.contents = [("large".to_owned(), vec![1; SIZE]), ("small".to_owned(), vec![1])].into();
+    let mut client = world.client().await;
+    import(&mut client, user.clone()).await;
+    let before = Exported::fetch(&mut client, with_content("anna")).await;
+    let ends_within = |piece: &UploadContent| piece.upload_id == "large" && piece.offset as usize + piece.data.len() < SIZE;
+    let within = |frame: &&ExportUserDataResponse| frame.upload_contents.last().is_some_and(ends_within);
+    let tokens: Vec<String> = before.0.iter().filter(within).map(|frame| frame.resume_token.clone()).collect();
+    assert!(tokens.len() > 10);
+    let mut slow = slow_client(&world).await;
+    let mut stream = slow.export_user_data(with_content("anna")).await.unwrap().into_inner();
+    let mut came = vec![stream.message().await.unwrap().unwrap()];
+
+    user.contents.insert("large".to_owned(), vec![2; SIZE]);
+    import(&mut client, user).await;
+    let status = loop {
+        match stream.message().await {
+            Ok(response) => came.push(response.expect("the export ended as if nothing had been replaced")),
+            Err(status) => break status,
+        }
+    };
+    assert_reason(&status, Code::Aborted, "ERROR_REASON_CONTENT_REPLACED");
+    assert!(came.iter().flat_map(|frame| &frame.upload_contents).all(|piece| piece.data.iter().all(|byte| *byte == 1)), "a mixture came");
+    for resume_token in tokens {
+        let resumed = client.export_responses(ExportUserDataRequest { resume_token, ..with_content("anna") }).await;
+        assert_reason(&resumed.unwrap_err(), Code::Aborted, "ERROR_REASON_CONTENT_REPLACED");
+    }
+    // What comes after it is as it was.
+    let resume_token = before.0.iter().rfind(|frame| frame.summary.is_none()).unwrap().resume_token.clone();
+    assert!(client.export_responses(ExportUserDataRequest { resume_token, ..with_content("anna") }).await.is_ok());
+    let after = Exported::fetch(&mut client, with_content("anna")).await;
+    let large = after.0.iter().flat_map(|frame| &frame.upload_contents).filter(|piece| piece.upload_id == "large");
+    assert!(large.flat_map(|piece| &piece.data).all(|byte| *byte == 2));
 }
 
 async fn a_user_never_seen_has_an_empty_summary(world: World) {

@@ -4,9 +4,13 @@
 //! where it lay (`secure_delete`). What does not hold: when SQLite splits or joins pages it moves rows without overwriting where they were,
 //! so that a few old copies can stay in the gaps of pages that are still in use, until they are written over or `VACUUM` rebuilds the file.
 
-use std::fs;
+use std::{fs, future::poll_fn, pin::pin, task::Poll};
 
 use userdata::{
+    domain::{
+        principal::{Permission, Permissions, Principal},
+        subject::{ApplicationId, UserToken},
+    },
     grpc::proto::{
         Conversation, DeleteUserMessagesRequest, ImportUserDataRequest, Message, MessagePart, ScopedDeleteRequest, TextPart,
         message_part::Part,
@@ -14,7 +18,10 @@ use userdata::{
     repository::Engine,
 };
 
-use crate::{records, world::World};
+use crate::{
+    records,
+    world::{ACME, World},
+};
 
 const NEEDLE: &str = "needleword";
 
@@ -70,4 +77,47 @@ async fn after_an_erasure_the_log_is_empty_and_hardly_a_copy_of_the_text_is_left
 fn copies(world: &World, file: &str, word: &str) -> usize {
     let bytes = fs::read(world.folder().join(file)).unwrap();
     if word.is_empty() { bytes.len() } else { bytes.windows(word.len()).filter(|window| *window == word.as_bytes()).count() }
+}
+
+/// What `future` gives if it gets there within so many polls; else it is dropped, as that of a call whose client has left.
+async fn cut_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_is_cut_wherever_it_is_leaves_the_log_to_be_emptied() {
+    let world = World::start(Engine::Sqlite).await;
+    let (mut client, repository) = (world.client().await, world.repository());
+    let application = ApplicationId::parse(ACME).unwrap();
+    let principal =
+        Principal::ApiKey { application, key_id: String::new(), permissions: Permissions::default().with(Permission::DeleteMessages) };
+    let anna = principal.authorise(Permission::DeleteMessages, UserToken::parse("anna").unwrap()).unwrap();
+    let (mut polls, mut erasures, mut cut_after_commit) = (0, 0, 0);
+    // Wherever it is, and until one was cut behind its commit: how often it is polled before that is not the same each time.
+    while polls > 0 || cut_after_commit == 0 {
+        assert!(erasures < 1_000, "no erasure was cut behind its commit");
+        (polls, erasures) = (polls + 1, erasures + 1);
+        assert_eq!(client.import(vec![request("anna", NEEDLE, 0)]).await.unwrap().rejected, 0);
+        let is_cut = cut_after(polls, repository.delete_messages(&anna)).await.is_none();
+        // This waits for the erasure's transaction, whose end nobody waits for, and fills the log.
+        assert_eq!(client.import(vec![request("boris", "haystack", erasures)]).await.unwrap().rejected, 0);
+        let deleted =
+            world.query("SELECT 1 FROM messages JOIN subjects ON subjects.id = subject_id WHERE user_token = 'anna'").await.is_empty();
+        repository.empty_log_of_erased().await;
+        if !is_cut {
+            polls = 0;
+        } else if deleted {
+            cut_after_commit += 1;
+            assert_eq!(copies(&world, "userdata.db-wal", ""), 0, "cut after {polls} polls");
+        }
+    }
 }

@@ -45,7 +45,7 @@ const LAYERS: [Layer; 9] = [
 ];
 
 /// Of grpc, what others may name. The generated types are for cli alone: it is a client.
-const GRPC_FOR_SERVER: [&str; 5] = ["Services", "auth", "status", "proto::server", "proto::DESCRIPTORS"];
+const GRPC_FOR_SERVER: [&str; 7] = ["Services", "auth", "caught", "deadline", "status", "proto::server", "proto::DESCRIPTORS"];
 const GRPC_FOR_CLI: [&str; 3] = ["client", "document", "proto"];
 
 /// What builds a store or a server.

@@ -1,11 +1,11 @@
 //! An export as the client sees it: taken up again where its stream broke, and compared with its summary.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use tonic::{Code, Status, Streaming, service::interceptor::InterceptedService, transport::Channel};
 use tonic_types::StatusExt;
 
-use super::{ClientError, Credential};
+use super::{ClientError, Credential, describe, root_cause};
 use crate::{
     domain::{
         category::Category,
@@ -25,6 +25,7 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// A running export.
 pub struct Export {
+    server: String,
     client: UserDataServiceClient<InterceptedService<Channel, Credential>>,
     request: ExportUserDataRequest,
     stream: Option<Streaming<ExportUserDataResponse>>,
@@ -35,8 +36,13 @@ pub struct Export {
 }
 
 impl Export {
-    pub(super) fn new(client: UserDataServiceClient<InterceptedService<Channel, Credential>>, request: ExportUserDataRequest) -> Self {
-        Self { client, request, stream: None, resumes: 0, counts: RecordCounts::default(), digest: ExportDigest::default(), summary: None }
+    pub(super) fn new(
+        server: String,
+        client: UserDataServiceClient<InterceptedService<Channel, Credential>>,
+        request: ExportUserDataRequest,
+    ) -> Self {
+        let (counts, digest) = (RecordCounts::default(), ExportDigest::default());
+        Self { server, client, request, stream: None, resumes: 0, counts, digest, summary: None }
     }
 
     /// The items of the next response; `None` after the last one. By then the summary has arrived and agrees with all that came.
@@ -125,8 +131,12 @@ impl Export {
         // The server gives every error of its own an ErrorInfo; one without was made by a connection that broke.
         let connection =
             matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled) && status.get_details_error_info().is_none();
-        if self.resumes == MAX_RESUMES || !(connection || status.code() == Code::Unavailable) {
+        if !(connection || status.code() == Code::Unavailable) {
             return Err(status.into());
+        }
+        if self.resumes == MAX_RESUMES {
+            let cause = if status.source().is_some() { root_cause(&status) } else { describe(&status) };
+            return Err(ClientError::BrokenOff { server: self.server.clone(), cause });
         }
         let wished = status.get_details_retry_info().and_then(|info| info.retry_delay);
         tokio::time::sleep(wished.unwrap_or(FIRST_DELAY * 2_u32.pow(self.resumes)).min(MAX_DELAY)).await;

@@ -44,6 +44,14 @@ pub enum ClientError {
     /// The server's answer.
     #[error("{}", describe(.0))]
     Status(Box<Status>),
+    /// An export that was taken up again as often as makes sense.
+    #[error("the export from {server} broke off and is incomplete: {cause}")]
+    BrokenOff {
+        /// The address of the server.
+        server: String,
+        /// What the server or the system says.
+        cause: String,
+    },
     /// An export that is not what its summary says.
     #[error("the export is not whole: its {0} differ from the server's summary; export again")]
     NotWhole(&'static str),
@@ -98,6 +106,7 @@ impl Interceptor for Credential {
 /// A connection to the service, on which all calls are made.
 #[derive(Clone)]
 pub struct Client {
+    server: String,
     users: proto::user_data_service_client::UserDataServiceClient<InterceptedService<Channel, Credential>>,
     imports: proto::import_service_client::ImportServiceClient<InterceptedService<Channel, Credential>>,
 }
@@ -121,6 +130,7 @@ impl Client {
             endpoint.connect().await.map_err(|error| ClientError::Unreachable { server: server.to_owned(), cause: root_cause(&error) })?;
         let channel = InterceptedService::new(channel, credential);
         Ok(Self {
+            server: server.to_owned(),
             users: proto::user_data_service_client::UserDataServiceClient::new(channel.clone())
                 .max_decoding_message_size(MAX_REQUEST_BYTES),
             imports: proto::import_service_client::ImportServiceClient::new(channel).max_decoding_message_size(MAX_REQUEST_BYTES),
@@ -129,7 +139,7 @@ impl Client {
 
     /// Begins an export.
     pub fn export(&self, request: proto::ExportUserDataRequest) -> Export {
-        Export::new(self.users.clone(), request)
+        Export::new(self.server.clone(), self.users.clone(), request)
     }
 
     /// Imports the requests that the channel brings, until it is closed.
@@ -163,15 +173,15 @@ impl Client {
     }
 }
 
-fn root_cause(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
     cause.to_string()
 }
 
-/// A status in one line: its message, every violation with its path, the reason, and what helps to find or repeat the call.
+/// A status in one line: its message, every violation with its path that the message does not name, the reason, and what helps to find or repeat the call.
 fn describe(status: &Status) -> String {
     let details = status.get_error_details();
     let mut line = status.message().to_owned();
@@ -179,8 +189,11 @@ fn describe(status: &Status) -> String {
         line = status.code().description().to_owned();
     }
     for violation in details.bad_request().into_iter().flat_map(|request| &request.field_violations) {
-        // Writing to a string cannot fail.
-        let _ = write!(line, "; {} {}", violation.field, violation.description);
+        let violation = format!("{} {}", violation.field, violation.description);
+        if !line.contains(&violation) {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "; {violation}");
+        }
     }
     if let Some(info) = details.error_info() {
         let _ = write!(line, " [{}]", info.reason);

@@ -1,8 +1,8 @@
 //! The settings that every connection to SQLite has, read from the pools themselves.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{ops::ControlFlow, os::unix::fs::PermissionsExt};
 
-use sea_orm::{DbBackend, Statement, TransactionTrait};
+use sea_orm::{DbBackend, Statement};
 
 use super::*;
 
@@ -14,26 +14,25 @@ async fn every_sqlite_connection_has_the_settings_that_erasing_and_surviving_res
     let repository = Repository::open(&url, 3, Clock::default()).await.unwrap();
     repository.migrate().await.unwrap();
     let full = 2;
-    for (pool, connections, query_only) in [(repository.write(), 1, 0), (repository.read(), 3, 1)] {
-        // Transactions that are all open at once: each has a connection of its own.
-        let mut open = Vec::new();
-        for _ in 0..connections {
-            let connection = pool.begin().await.unwrap();
-            let settings = [("synchronous", full), ("secure_delete", 1), ("foreign_keys", 1), ("query_only", query_only)];
-            for (name, value) in settings.into_iter().chain([("busy_timeout", SQLITE_BUSY.as_millis() as i64)]) {
-                let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {name}"));
-                let row = connection.query_one_raw(statement).await.unwrap().unwrap();
-                assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), value, "{name}");
-            }
-            open.push(connection);
-        }
-        for connection in open {
-            connection.rollback().await.unwrap();
+    for (pool, query_only) in [(repository.write(), 0), (repository.watch(), 1)] {
+        let settings = [("synchronous", full), ("secure_delete", 1), ("foreign_keys", 1), ("query_only", query_only)];
+        for (name, value) in settings.into_iter().chain([("busy_timeout", SQLITE_BUSY.as_millis() as i64)]) {
+            let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {name}"));
+            let row = pool.query_one_raw(statement).await.unwrap().unwrap();
+            assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), value, "{name}");
         }
         let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA journal_mode");
         let mode: String = pool.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap();
         assert_eq!(mode, "wal");
     }
+    let Reader::Sqlite(reader) = &repository.read else { panic!("SQLite is read through its own interface") };
+    let mut query_only = None;
+    let read = |row: crate::repository::row::Row<'_>| {
+        query_only = Some(row.get::<i64>(0)?);
+        Ok(ControlFlow::Break(()))
+    };
+    reader.snapshot().unwrap().read(&Statement::from_string(DbBackend::Sqlite, "PRAGMA query_only"), read).unwrap();
+    assert_eq!(query_only, Some(1));
     for name in ["userdata.db", "userdata.db-wal", "userdata.db-shm"] {
         let mode = fs::metadata(file.with_file_name(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::repository::row::columns_in_order;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "assistants")]
 pub(crate) struct Model {
@@ -24,3 +26,5 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+columns_in_order!(subject_id, created_at, id, name, description, instructions, status, institution_id, updated_at, deleted_at);

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::repository::row::columns_in_order;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "compaction_cache")]
 pub(crate) struct Model {
@@ -19,3 +21,5 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+columns_in_order!(subject_id, created_at, id, conversation_id, text);

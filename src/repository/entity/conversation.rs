@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::repository::row::columns_in_order;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "conversations")]
 pub(crate) struct Model {
@@ -30,3 +32,22 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+columns_in_order!(
+    subject_id,
+    created_at,
+    id,
+    agent_id,
+    title,
+    updated_at,
+    last_activity_at,
+    is_from_dashboard,
+    message_count,
+    total_input_tokens,
+    total_output_tokens,
+    total_tokens,
+    has_metadata,
+    metadata_cached_at,
+    institution_id,
+    forgotten_at
+);

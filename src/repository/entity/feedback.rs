@@ -3,6 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Texts;
+use crate::repository::row::columns_in_order;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "feedback")]
@@ -29,3 +30,19 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+columns_in_order!(
+    subject_id,
+    created_at,
+    id,
+    conversation_created_at,
+    conversation_id,
+    agent_id,
+    message_id,
+    vote,
+    tags,
+    notes,
+    model,
+    updated_at,
+    deleted_at
+);

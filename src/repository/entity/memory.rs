@@ -3,6 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::{Episode, Texts};
+use crate::repository::row::columns_in_order;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "memories")]
@@ -33,3 +34,23 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+columns_in_order!(
+    subject_id,
+    created_at,
+    id,
+    object_id,
+    text,
+    raw_extract,
+    memory_type,
+    episode,
+    keywords,
+    topics,
+    tags,
+    recall_triggers,
+    agent_ids,
+    app_id,
+    user_id,
+    institution_id,
+    updated_at
+);

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::repository::row::columns_in_order;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "sessions")]
 pub(crate) struct Model {
@@ -21,3 +23,5 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+columns_in_order!(subject_id, created_at, id, ip_address, user_agent, device, last_active_at);

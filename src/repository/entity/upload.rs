@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::repository::row::columns_in_order;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "uploads")]
 pub(crate) struct Model {
@@ -23,3 +25,5 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+columns_in_order!(subject_id, created_at, id, file_name, content_type, size_bytes, status, institution_id, deleted_at);

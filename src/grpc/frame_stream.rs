@@ -1,0 +1,78 @@
+//! The frames of one export as its client asks for them: blocks are packed here, while the next one is read elsewhere.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tonic::Status;
+
+use super::{export_frame::ExportFrame, frame_packer::FramePacker, status};
+use crate::{operations::export_user_data::Block, telemetry::Call};
+
+/// Gives the frames of the blocks it receives, and the summary behind the last; or the status that comes instead of a block.
+pub struct FrameStream {
+    /// `None` when nothing comes any more.
+    packer: Option<FramePacker>,
+    ready: VecDeque<ExportFrame>,
+    blocks: mpsc::Receiver<Result<Block, Status>>,
+    call: Arc<Call>,
+}
+
+impl FrameStream {
+    pub(super) fn new(packer: FramePacker, first: Block, blocks: mpsc::Receiver<Result<Block, Status>>, call: Arc<Call>) -> Self {
+        let mut frames = Self { packer: Some(packer), ready: VecDeque::new(), blocks, call };
+        frames.pack(first);
+        frames
+    }
+
+    fn pack(&mut self, block: Block) {
+        let Some(mut packer) = self.packer.take() else { return };
+        self.ready.extend(packer.pack(block.items));
+        if block.is_last {
+            self.call.count_records(&packer.state().counts);
+            self.ready.push_back(packer.finish());
+        } else {
+            self.packer = Some(packer);
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ExportFrame, Status>>> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.packer.is_none() {
+                return Poll::Ready(None);
+            }
+            match ready!(self.blocks.poll_recv(cx)).unwrap_or_else(|| Err(status::draining())) {
+                Ok(block) => self.pack(block),
+                Err(status) => return self.end_with(status),
+            }
+        }
+    }
+
+    fn end_with(&mut self, status: Status) -> Poll<Option<Result<ExportFrame, Status>>> {
+        self.packer = None;
+        self.ready.clear();
+        Poll::Ready(Some(Err(status)))
+    }
+}
+
+impl Stream for FrameStream {
+    type Item = Result<ExportFrame, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // What panicked is dropped, so nobody sees it half done.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_frame(cx)));
+        polled.unwrap_or_else(|_| {
+            let status = status::unforeseen(&self.call);
+            self.end_with(status)
+        })
+    }
+}

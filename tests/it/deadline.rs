@@ -1,0 +1,193 @@
+//! The caller's deadline, seen from the wire: tonic's own client answers itself before the server can.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::{RecvStream, SendStream, client};
+use http::{HeaderMap, Request};
+use prost::Message;
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::Instant,
+};
+use tonic::{Code, Status};
+use userdata::{
+    grpc::proto::{
+        Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ImportUserDataRequest, MessagePart, TextPart, message_part::Part,
+    },
+    repository::Engine,
+};
+
+use crate::{
+    on_both_engines, records,
+    rpc::assert_reason,
+    world::{ACME, World, eventually},
+};
+
+on_both_engines!(
+    a_delete_that_waits_past_its_deadline_is_told_so_and_changes_nothing,
+    an_import_whose_client_falls_silent_ends_at_its_deadline,
+    an_export_ends_at_its_deadline_in_the_midst_of_its_stream,
+);
+
+const EXPORT: &str = "userdata.v1.UserDataService/ExportUserData";
+const DELETE_MESSAGES: &str = "userdata.v1.UserDataService/DeleteUserMessages";
+const IMPORT: &str = "userdata.v1.ImportService/ImportUserData";
+
+/// A call on a connection of its own.
+struct RawCall {
+    requests: SendStream<Bytes>,
+    response: client::ResponseFuture,
+}
+
+impl RawCall {
+    async fn begin(world: &World, method: &str, grpc_timeout: &str) -> Self {
+        let socket = TcpStream::connect(world.address).await.unwrap();
+        let (client, connection) = client::handshake(socket).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post(format!("http://{}/{method}", world.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("x-application-id", ACME)
+            .header("x-api-key", world.key(ACME))
+            .header("grpc-timeout", grpc_timeout)
+            .body(())
+            .unwrap();
+        let (response, requests) = client.ready().await.unwrap().send_request(request, false).unwrap();
+        Self { requests, response }
+    }
+
+    fn send(&mut self, message: &impl Message, is_last: bool) {
+        let mut framed = BytesMut::new();
+        framed.put_u8(0);
+        framed.put_u32(u32::try_from(message.encoded_len()).unwrap());
+        message.encode(&mut framed).unwrap();
+        self.requests.send_data(framed.freeze(), is_last).unwrap();
+    }
+}
+
+/// How a call ended, and how many bytes it gave before.
+async fn ending(headers: &HeaderMap, body: &mut RecvStream) -> (Status, usize) {
+    let mut bytes = 0;
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        bytes += data.len();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    let trailers = body.trailers().await.unwrap();
+    (Status::from_header_map(trailers.as_ref().unwrap_or(headers)).expect("a status"), bytes)
+}
+
+/// `anna` with a conversation of twenty messages of `length` letters.
+async fn import_anna(world: &World, length: usize) {
+    let mut conversation = records::conversation("c", 0);
+    conversation.messages = (0..20)
+        .map(|index| {
+            let mut message = records::message(&format!("m-{index}"), "c", index);
+            message.parts = vec![MessagePart { part: Some(Part::Text(TextPart { text: "x".repeat(length) })) }];
+            message
+        })
+        .collect();
+    let request = ImportUserDataRequest { user_token: "anna".into(), conversations: vec![conversation], ..Default::default() };
+    assert_eq!(world.client().await.import(vec![request]).await.unwrap().rejected, 0);
+}
+
+async fn a_delete_that_waits_past_its_deadline_is_told_so_and_changes_nothing(world: World) {
+    import_anna(&world, 10).await;
+    let before = world.all_rows().await;
+    let in_the_way = world.database.begin().await.unwrap();
+    in_the_way.execute_unprepared("UPDATE subjects SET epoch = epoch").await.unwrap();
+
+    let mut call = RawCall::begin(&world, DELETE_MESSAGES, "300m").await;
+    call.send(&DeleteUserMessagesRequest { user_token: "anna".into() }, true);
+    let (head, mut body) = call.response.await.unwrap().into_parts();
+    let (status, _) = ending(&head.headers, &mut body).await;
+    assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+
+    in_the_way.rollback().await.unwrap();
+    assert_eq!(world.all_rows().await, before);
+    let request = DeleteUserMessagesRequest { user_token: "anna".into() };
+    let report = world.client().await.users.delete_user_messages(request).await.unwrap().into_inner();
+    assert_eq!(report.messages_deleted, 20);
+}
+
+async fn an_import_whose_client_falls_silent_ends_at_its_deadline(world: World) {
+    let mut call = RawCall::begin(&world, IMPORT, "300000u").await;
+    let conversation = Conversation { agent_id: "agent".into(), ..records::conversation("c", 0) };
+    call.send(&ImportUserDataRequest { user_token: "anna".into(), conversations: vec![conversation], ..Default::default() }, false);
+    let (head, mut body) = call.response.await.unwrap().into_parts();
+    let (status, _) = ending(&head.headers, &mut body).await;
+    assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+}
+
+async fn an_export_ends_at_its_deadline_in_the_midst_of_its_stream(world: World) {
+    const LENGTH: usize = 200_000;
+    import_anna(&world, LENGTH).await;
+    // The export must have begun by then: a machine that is busy gets more time for it.
+    for milliseconds in [500, 2_000, 8_000] {
+        let mut call = RawCall::begin(&world, EXPORT, &format!("{milliseconds}m")).await;
+        let ends_by = Instant::now() + Duration::from_millis(milliseconds);
+        call.send(&ExportUserDataRequest { user_token: "anna".into(), ..Default::default() }, true);
+        let (head, mut body) = call.response.await.unwrap().into_parts();
+        let Some(first) = body.data().await else { continue };
+        // The client reads no further until then: the window keeps the rest in the server.
+        eventually("the deadline has passed", async || Instant::now() > ends_by).await;
+        body.flow_control().release_capacity(first.unwrap().len()).unwrap();
+        let (status, bytes) = ending(&head.headers, &mut body).await;
+        assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+        assert!(bytes < 20 * LENGTH / 2, "{bytes} bytes came after the deadline");
+        return;
+    }
+    panic!("no export began before its deadline");
+}
+
+/// A way to `host` on which its answers can be held up.
+async fn way_to(host: String, held: watch::Receiver<bool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&host).await.unwrap();
+            let ((mut near_reads, mut near_writes), (mut far_reads, mut far_writes)) = (near.into_split(), far.into_split());
+            tokio::spawn(async move { copy(&mut near_reads, &mut far_writes).await });
+            let mut held = held.clone();
+            // Whichever side leaves, the other hears of it.
+            tokio::spawn(async move {
+                let mut answer = BytesMut::new();
+                while far_reads.read_buf(&mut answer).await? > 0 {
+                    let _ = held.wait_for(|held| !held).await;
+                    near_writes.write_all_buf(&mut answer).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_a_call_that_is_cut_while_its_transaction_begins_leaves_none_open() {
+    let mut world = World::start(Engine::Postgres).await;
+    import_anna(&world, 10).await;
+    let (hold, held) = watch::channel(false);
+    let url = url::Url::parse(&world.database_url).unwrap();
+    let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+    let way = way_to(host.clone(), held).await;
+    world.config.storage.database = world.database_url.replace(&host, &way.to_string()).parse().unwrap();
+    world.restart().await;
+    let open = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'userdata' \
+                AND state LIKE 'idle in transaction%'";
+
+    hold.send_replace(true);
+    let mut call = RawCall::begin(&world, DELETE_MESSAGES, "3S").await;
+    call.send(&DeleteUserMessagesRequest { user_token: "anna".into() }, true);
+    eventually("the transaction has begun", async || world.query(open).await.len() == 1).await;
+    let (head, mut body) = call.response.await.unwrap().into_parts();
+    let (status, _) = ending(&head.headers, &mut body).await;
+    assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+    hold.send_replace(false);
+    eventually("no transaction is open", async || world.query(open).await.is_empty()).await;
+}

@@ -1,0 +1,278 @@
+//! An object store that is slow at the wrong moment: what other calls for the same user do while it is.
+
+use std::{collections::BTreeMap, env, net::SocketAddr, time::Duration};
+
+use futures::TryStreamExt;
+use object_store::{ObjectStore, aws::AmazonS3Builder, path::Path};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
+use tonic::Code;
+use userdata::grpc::{
+    document::UserDocument,
+    proto::{ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse},
+};
+
+use crate::{
+    exported::with_content,
+    on_both_engines,
+    program::Program,
+    records,
+    resume::slow_client,
+    rpc::assert_reason,
+    world::{Client, World, eventually},
+};
+
+on_both_engines!(
+    an_export_ends_before_it_shows_a_vault_half_erased,
+    content_that_is_imported_between_removal_and_mark_does_not_stay,
+    content_that_arrives_after_the_mark_does_not_stay,
+    a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal,
+    content_that_is_replaced_before_it_is_read_ends_no_export,
+);
+
+/// What the way to the S3 server holds up.
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    Nothing,
+    /// The answers to requests of this method: what they ask for is done.
+    Answers(&'static str),
+    /// The requests of this method: nothing is done.
+    Requests(&'static str),
+}
+
+/// Removals are requests of this method: even one object is removed in bulk.
+const REMOVAL: &str = "POST ";
+const WRITE: &str = "PUT ";
+const READ: &str = "GET ";
+
+/// A server whose object store can be held up.
+struct SlowStore {
+    program: Program,
+    hold: watch::Sender<Held>,
+    waiting: watch::Receiver<usize>,
+    prefix: String,
+}
+
+impl SlowStore {
+    /// Starts the program on the stores of a world, in the place of its server; but for the objects, which are on S3.
+    async fn start(world: &mut World) -> Self {
+        let url = env::var("USERDATA_TEST_S3_URL")
+            .expect("this test needs an S3 server: run scripts/test, which starts one and sets USERDATA_TEST_S3_URL");
+        let variable = |name| env::var(name).unwrap();
+        let (hold, held) = watch::channel(Held::Nothing);
+        let (arrived, waiting) = watch::channel(0);
+        let endpoint = listen(variable("AWS_ENDPOINT").replace("http://", ""), held, arrived).await;
+        // The bucket is also that of other tests.
+        let prefix = world.folder().display().to_string();
+        let url = format!("s3://{}{prefix}", url.trim_start_matches("s3://").split('/').next().unwrap());
+        world.stop_server().await;
+        let environment = [
+            ("AWS_ENDPOINT", &*format!("http://{endpoint}")),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", &variable("AWS_REGION")),
+            ("AWS_ACCESS_KEY_ID", &variable("AWS_ACCESS_KEY_ID")),
+            ("AWS_SECRET_ACCESS_KEY", &variable("AWS_SECRET_ACCESS_KEY")),
+        ];
+        let program = Program::serve_with(&world.folder(), &environment, &world.database_url, &["--object-store-url", &url]);
+        world.address = program.address().await;
+        Self { program, hold, waiting, prefix }
+    }
+
+    fn hold(&self, what: Held) {
+        self.hold.send_replace(what);
+    }
+
+    /// Waits until so many requests have been held up.
+    async fn holds(&mut self, count: usize) {
+        let held = timeout(Duration::from_secs(20), self.waiting.wait_for(|waiting| *waiting == count)).await;
+        held.expect("in vain waited for a request to the object store").unwrap();
+    }
+
+    /// How many objects there are.
+    async fn objects(&self) -> usize {
+        let bucket = env::var("USERDATA_TEST_S3_URL").unwrap();
+        let store = AmazonS3Builder::from_env().with_url(bucket).build().unwrap();
+        store.list(Some(&Path::from(self.prefix.as_str()))).try_collect::<Vec<_>>().await.unwrap().len()
+    }
+}
+
+/// A way to `host`, one request per connection, on which things can be held up.
+async fn listen(host: String, held: watch::Receiver<Held>, arrived: watch::Sender<usize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            // A client that leaves is no fault.
+            tokio::spawn(pass(near, host.clone(), held.clone(), arrived.clone()));
+        }
+    });
+    address
+}
+
+async fn pass(mut near: TcpStream, host: String, mut held: watch::Receiver<Held>, arrived: watch::Sender<usize>) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let first_line = loop {
+        if near.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+        if let Some(end) = request.windows(2).position(|bytes| bytes == b"\r\n") {
+            break end;
+        }
+    };
+    let method = String::from_utf8_lossy(&request[..first_line]).into_owned();
+    let mut wait_while = async |is_held: fn(&Held, &str) -> bool| {
+        if is_held(&held.borrow(), &method) {
+            arrived.send_modify(|arrived| *arrived += 1);
+            let _ = held.wait_for(|held| !is_held(held, &method)).await;
+        }
+    };
+    // A request whose client leaves meanwhile is not done.
+    let left = async {
+        while near.read_buf(&mut request).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    tokio::select! {
+        () = wait_while(|held, method| matches!(held, Held::Requests(of) if method.starts_with(of))) => {}
+        left = left => return left,
+    }
+    let mut far = TcpStream::connect(host).await?;
+    far.write_all(&request[..first_line]).await?;
+    far.write_all(b"\r\nconnection: close").await?;
+    far.write_all(&request[first_line..]).await?;
+    let mut answer = Vec::new();
+    let ((mut near_reads, mut near_writes), (mut far_reads, mut far_writes)) = (near.split(), far.split());
+    tokio::select! {
+        left = copy(&mut near_reads, &mut far_writes) => return left.map(drop),
+        answered = far_reads.read_to_end(&mut answer) => drop(answered?),
+    }
+    wait_while(|held, method| matches!(held, Held::Answers(of) if method.starts_with(of))).await;
+    near_writes.write_all(&answer).await
+}
+
+/// Imports so many uploads of half a MiB.
+async fn import_uploads(client: &mut Client, count: usize) {
+    const SIZE: usize = 512 * 1024;
+    let mut user = UserDocument::new("anna");
+    let ids = (0..count).map(|number| format!("u{number}"));
+    let upload = |id: String| {
+        let mut upload = records::upload(&id, 0);
+        upload.size_bytes = SIZE as i64;
+        upload
+    };
+    user.uploads = ids.clone().map(upload).collect();
+    user.contents = ids.map(|id| (id, vec![7; SIZE])).collect::<BTreeMap<_, _>>();
+    let outcome = client.import(user.into_requests().collect()).await.unwrap();
+    assert_eq!(outcome.rejected, 0, "{:?}", outcome.rejections);
+}
+
+/// Imports the content of `u0`.
+fn content() -> ImportUserDataRequest {
+    let upload_contents = vec![records::content("u0", 0, 512 * 1024)];
+    ImportUserDataRequest { user_token: "anna".to_owned(), upload_contents, ..Default::default() }
+}
+
+async fn erase_vault(mut client: Client) -> ScopedDeleteResponse {
+    let request = ScopedDeleteRequest { user_token: "anna".to_owned(), vault: true, ..Default::default() };
+    client.users.scoped_delete(request).await.unwrap().into_inner()
+}
+
+async fn marked(world: &World) -> usize {
+    world.query("SELECT id FROM uploads WHERE status = 'deleted'").await.len()
+}
+
+async fn an_export_ends_before_it_shows_a_vault_half_erased(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 8).await;
+    let mut export = slow_client(&world).await.export_user_data(with_content("anna")).await.unwrap().into_inner();
+    export.message().await.unwrap().unwrap();
+
+    store.hold(Held::Answers(REMOVAL));
+    let erasure = tokio::spawn(erase_vault(client));
+    store.holds(8).await;
+    assert_eq!((store.objects().await, marked(&world).await), (0, 0));
+    let status = loop {
+        match export.message().await {
+            Ok(response) => assert!(response.expect("no summary and no status").summary.is_none(), "files are missing in it"),
+            Err(status) => break status,
+        }
+    };
+    assert_reason(&status, Code::Aborted, "ERROR_REASON_ERASED_MEANWHILE");
+
+    store.hold(Held::Nothing);
+    let report = erasure.await.unwrap();
+    assert_eq!((report.uploads_deleted, report.uploads_failed.len(), marked(&world).await), (8, 0, 8));
+}
+
+async fn content_that_is_imported_between_removal_and_mark_does_not_stay(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Answers(REMOVAL));
+    let erasure = tokio::spawn(erase_vault(client.clone()));
+    store.holds(1).await;
+    assert_eq!((store.objects().await, marked(&world).await), (0, 0));
+    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
+    assert_eq!(store.objects().await, 1);
+
+    store.hold(Held::Nothing);
+    assert_eq!(erasure.await.unwrap().uploads_deleted, 1);
+    assert_eq!((store.objects().await, marked(&world).await), (0, 1));
+}
+
+async fn content_that_arrives_after_the_mark_does_not_stay(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Requests(WRITE));
+    let mut writer = client.clone();
+    let import = tokio::spawn(async move { writer.import(vec![content()]).await.unwrap() });
+    store.holds(1).await;
+    assert_eq!(erase_vault(client).await.uploads_deleted, 1);
+    assert_eq!((store.objects().await, marked(&world).await), (0, 1));
+
+    store.hold(Held::Nothing);
+    let outcome = import.await.unwrap();
+    assert_eq!(outcome.rejections[0].field, "requests[0].upload_contents[0].upload_id");
+    assert_eq!(store.objects().await, 0);
+}
+
+async fn a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Answers(REMOVAL));
+    let caller = tokio::spawn(erase_vault(client.clone()));
+    store.holds(1).await;
+    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
+    store.hold(Held::Requests(REMOVAL));
+    store.holds(2).await;
+    assert_eq!((store.objects().await, marked(&world).await), (1, 1));
+
+    caller.abort();
+    let is_erasure = |line: &Value| line["message"] == "call" && line["method"].as_str().unwrap().ends_with("/ScopedDelete");
+    eventually("the server knows that its caller left", async || store.program.log().iter().any(is_erasure)).await;
+    store.hold(Held::Nothing);
+    eventually("the content is gone", async || store.objects().await == 0).await;
+}
+
+async fn content_that_is_replaced_before_it_is_read_ends_no_export(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Requests(READ));
+    let mut reader = client.clone();
+    let export = tokio::spawn(async move { reader.export_responses(with_content("anna")).await.unwrap() });
+    store.holds(1).await;
+    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
+
+    store.hold(Held::Nothing);
+    let responses = export.await.unwrap();
+    let data: Vec<u8> = responses.iter().flat_map(|response| &response.upload_contents).flat_map(|piece| piece.data.clone()).collect();
+    assert!(data == content().upload_contents[0].data, "not the new content");
+}
