@@ -13,8 +13,10 @@ use crate::{
     world::World,
 };
 
-/// Users exported and erased in each round; each is used once.
-const USERS: usize = 5;
+/// Users exported and erased in each round; each is used in one round only.
+const USERS: usize = 8;
+/// How often each is exported in it.
+const EXPORTS: usize = 5;
 const MESSAGES: u32 = 1_000;
 const BODY_BYTES: usize = 60;
 
@@ -48,11 +50,11 @@ impl Table {
         self.used += USERS;
         self.data.database.settle()?;
         let export = measure(self.server.pid(), &self.data.database, async {
-            for token in &tokens {
+            for token in tokens.iter().cycle().take(USERS * EXPORTS) {
                 let exported = self.client.export(token).await?;
                 proof::same_as_made_up(&self.data, token, &exported.summary()?.sha256)?;
             }
-            Ok(f64::from(MESSAGES) * USERS as f64)
+            Ok(f64::from(MESSAGES) * (USERS * EXPORTS) as f64)
         })
         .await?;
         self.data.database.settle()?;

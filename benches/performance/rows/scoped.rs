@@ -20,7 +20,7 @@ const RECORDS: [u32; 2] = [80, 300];
 /// Users of each erased in each round, one after the other, for there are few records to each.
 const USERS: usize = 30;
 /// How often a user's dialogues are forgotten in each round.
-const REPEATED: u32 = 5;
+const REPEATED: u32 = 10;
 /// Conversations of the users whose dialogues are forgotten.
 const DIALOGUES: u32 = 100;
 
