@@ -96,14 +96,16 @@ async fn run(
 }
 
 async fn read_all(mut export: Export, call: Arc<Call>, sender: mpsc::Sender<Result<Block, Status>>) -> Result<(), Status> {
-    loop {
+    // Nothing is read before there is room for it: a slow reader costs a block less. Without a receiver, the client is gone.
+    while let Ok(room) = sender.reserve().await {
         let block = export.next_block().await.map_err(|error| status::failed(&error, &call))?;
         let is_last = block.is_last;
-        // Without a receiver, the client is gone.
-        if sender.send(Ok(block)).await.is_err() || is_last {
-            return Ok(());
+        room.send(Ok(block));
+        if is_last {
+            break;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
