@@ -42,7 +42,7 @@ struct Args {
     #[arg(long)]
     quick: bool,
     /// Only these rows of the table.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=14))]
     row: Vec<u8>,
     /// How often each side is measured: 5, or 3 if quick.
     #[arg(long)]
