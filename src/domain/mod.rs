@@ -7,6 +7,7 @@ pub mod counts;
 pub mod digest;
 pub mod import;
 pub mod limits;
+pub mod message_run;
 pub mod position;
 pub mod principal;
 pub mod record;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -28,9 +28,6 @@ use crate::{
     operations::export_user_data::{Block, Export},
     telemetry::Call,
 };
-
-/// Blocks that wait to be packed, beside the one whose frames are being sent.
-const BLOCKS_AHEAD: usize = 1;
 
 pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::ExportUserDataRequest>) -> Result<FrameStream, Status> {
     let Begun { principal, call, deadline, message } = begun;
@@ -65,47 +62,71 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     // Most users are small: what there is fits one block, and nothing has to be read beside it.
     let first = services.cut.run_until_cancelled(export.next_block()).await.ok_or_else(status::draining)?;
     let first = first.map_err(|error| status::failed(&error, &call))?;
-    let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
+    let (sender, receiver) = mpsc::unbounded_channel();
     if !first.is_last {
-        let work = read_all(export, Arc::clone(&call), sender.clone());
+        let queue = Queue { own: Arc::new(Semaphore::new(1)), shared: Arc::clone(&services.read_ahead), sender: sender.clone() };
+        let work = read_all(export, queue, Arc::clone(&call));
         tokio::spawn(run(work, Arc::clone(&call), sender, services.cut.clone(), deadline));
     }
     Ok(FrameStream::new(packer, first, receiver, call))
 }
 
-/// Reads until the end, the client's leave, the cut, or the deadline.
+/// A block that waits to be packed, or the status that comes instead, with the room it takes.
+pub(super) type Ahead = (Result<Block, Status>, Option<OwnedSemaphorePermit>);
+
+/// Reads blocks until the end, the client's leave, the cut, or the deadline.
 async fn run(
     work: impl Future<Output = Result<(), Status>>,
     call: Arc<Call>,
-    sender: mpsc::Sender<Result<Block, Status>>,
+    sender: mpsc::UnboundedSender<Ahead>,
     cut: CancellationToken,
     deadline: Option<Deadline>,
 ) {
-    let work = async {
-        if let Err(status) = caught(&call, work).await.flatten() {
-            let _ = sender.send(Err(status)).await;
-        }
-    };
     let status = tokio::select! {
-        () = work => return,
+        worked = caught(&call, work) => match worked.flatten() {
+            Ok(()) => return,
+            Err(status) => status,
+        },
         () = cut.cancelled() => status::draining(),
         () = Deadline::passed(deadline) => status::deadline_exceeded(),
     };
-    // A client that stopped reading must hold up neither: it gets the status if there is room for it.
-    let _ = sender.try_send(Err(status));
+    // Nobody is there to hear it if the client is gone.
+    let _ = sender.send((Err(status), None));
 }
 
-async fn read_all(mut export: Export, call: Arc<Call>, sender: mpsc::Sender<Result<Block, Status>>) -> Result<(), Status> {
-    // Nothing is read before there is room for it: a slow reader costs a block less. Without a receiver, the client is gone.
-    while let Ok(room) = sender.reserve().await {
+async fn read_all(mut export: Export, queue: Queue, call: Arc<Call>) -> Result<(), Status> {
+    // Nothing is read before there is room for it: a slow reader costs a block less.
+    while let Some(room) = queue.room().await {
         let block = export.next_block().await.map_err(|error| status::failed(&error, &call))?;
         let is_last = block.is_last;
-        room.send(Ok(block));
-        if is_last {
+        if queue.sender.send((Ok(block), Some(room))).is_err() || is_last {
             break;
         }
     }
     Ok(())
+}
+
+/// The way of blocks from the reader to the sender.
+struct Queue {
+    /// Room for one block.
+    own: Arc<Semaphore>,
+    /// Room for more, if other exports leave it.
+    shared: Arc<Semaphore>,
+    sender: mpsc::UnboundedSender<Ahead>,
+}
+
+impl Queue {
+    /// Waits for room for a block; `None` when the client is gone.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        let room = tokio::select! {
+            biased;
+            () = self.sender.closed() => return None,
+            room = Arc::clone(&self.own).acquire_owned() => room,
+            room = Arc::clone(&self.shared).acquire_owned() => room,
+        };
+        // Neither is ever closed.
+        room.ok()
+    }
 }
 
 #[cfg(test)]
@@ -119,10 +140,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_export_that_panics_ends_with_internal_and_not_as_if_it_were_whole() {
-        let (sender, mut receiver) = mpsc::channel(BLOCKS_AHEAD);
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         let work = async { panic!("hunter2") };
         run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new(), None).await;
-        let Some(Err(status)) = receiver.recv().await else { panic!("no status") };
+        let Some((Err(status), _)) = receiver.recv().await else { panic!("no status") };
         assert_eq!(status.code(), Code::Internal);
         assert_eq!(status.get_details_error_info().unwrap().reason, "ERROR_REASON_INTERNAL");
         assert!(receiver.recv().await.is_none());
@@ -130,24 +151,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_export_whose_client_stopped_reading_ends_at_its_deadline() {
-        for is_full in [false, true] {
-            let (sender, mut receiver) = mpsc::channel(BLOCKS_AHEAD);
-            let (stays, mut ended) = mpsc::channel::<()>(1);
-            let blocks = sender.clone();
-            let work = async move {
-                let _stays = stays;
-                if is_full {
-                    let _ = blocks.send(Ok(Block::default())).await;
-                }
-                std::future::pending().await
-            };
-            let deadline = Deadline::after(Duration::from_millis(20));
-            let running = run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new(), Some(deadline));
-            tokio::time::timeout(Duration::from_secs(20), running).await.unwrap();
-            assert!(ended.recv().await.is_none(), "the work goes on");
-            let first = receiver.recv().await.unwrap();
-            assert_eq!(first.err().map(|status| status.code()), (!is_full).then_some(Code::DeadlineExceeded));
-            assert!(receiver.recv().await.is_none());
-        }
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let (stays, mut ended) = mpsc::channel::<()>(1);
+        let work = async move {
+            let _stays = stays;
+            std::future::pending().await
+        };
+        let deadline = Deadline::after(Duration::from_millis(20));
+        let running = run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new(), Some(deadline));
+        tokio::time::timeout(Duration::from_secs(20), running).await.unwrap();
+        assert!(ended.recv().await.is_none(), "the work goes on");
+        let (last, _) = receiver.recv().await.unwrap();
+        assert_eq!(last.err().map(|status| status.code()), Some(Code::DeadlineExceeded));
+        assert!(receiver.recv().await.is_none());
     }
 }

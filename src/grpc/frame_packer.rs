@@ -1,8 +1,6 @@
 //! Packs the items of an export into frames. Records are encoded once and copied into their frame; a frame is cut when it has reached its
 //! size, within a conversation too.
 
-use std::sync::Arc;
-
 use prost::{
     Message as _,
     encoding::{self, WireType},
@@ -18,12 +16,12 @@ use crate::{
         category::Category,
         digest::RecordDigest,
         limits::{FRAME_TARGET_BYTES, MAX_FRAME_BYTES},
+        message_run::{MessageRef, MessageRun},
         position::{InConversation, Position},
-        record::RecordKey,
         resume_token::{ExportChoices, ExportState},
         subject::Subject,
     },
-    operations::export_user_data::{ContentItem, Item, Parent},
+    operations::export_user_data::{Block, ContentItem, Item, Parent},
 };
 
 /// Room for what is not records: a resume token, the summary, the frame of a conversation.
@@ -50,8 +48,6 @@ pub(super) struct FramePacker {
     subject: Subject,
     choices: ExportChoices,
     state: ExportState,
-    /// The message taken last, where nothing was since: its position is told when a frame is cut behind it.
-    reached: Option<(Arc<Parent>, RecordKey)>,
     frame: Vec<u8>,
     open: Option<OpenConversation>,
     /// The head of a message, kept for its memory.
@@ -72,12 +68,13 @@ const LENGTH_BYTES: usize = 3;
 impl FramePacker {
     /// Goes on from `state`.
     pub(super) fn new(subject: Subject, choices: ExportChoices, state: ExportState) -> Self {
-        Self { subject, choices, state, reached: None, frame: Vec::new(), open: None, head: Vec::new(), ready: Vec::new() }
+        Self { subject, choices, state, frame: Vec::new(), open: None, head: Vec::new(), ready: Vec::new() }
     }
 
-    /// Takes items in; gives out the frames they fill.
-    pub(super) fn pack(&mut self, items: Vec<Item>) -> Vec<ExportFrame> {
-        for item in items {
+    /// Takes a block in; gives out the frames it fills.
+    pub(super) fn pack(&mut self, block: Block) -> Vec<ExportFrame> {
+        self.frame.reserve(Ord::min(block.bytes, FRAME_TARGET_BYTES) + RESERVE_BYTES);
+        for item in block.items {
             self.take(item);
             if self.frame.len() >= FRAME_TARGET_BYTES {
                 self.cut();
@@ -88,7 +85,7 @@ impl FramePacker {
 
     /// The last frame, with the summary.
     pub(super) fn finish(mut self) -> ExportFrame {
-        self.reach(Position::End);
+        self.state.position = Position::End;
         let summary = proto::ExportSummary {
             counts: Some(self.state.counts.into()),
             bytes: i64::try_from(self.state.digest.bytes()).unwrap_or(i64::MAX),
@@ -106,17 +103,9 @@ impl FramePacker {
     }
 
     fn take(&mut self, item: Item) {
-        // All but a message, of which there are most.
-        let position = if matches!(item, Item::Message(..)) { None } else { Some(item.position()) };
+        let position = item.position();
         match item {
-            Item::Message(parent, message) => {
-                let mut head = std::mem::take(&mut self.head);
-                head.clear();
-                message::put_head(&message.key, &parent.key.id, &mut head);
-                self.nest(&parent, Category::Messages, field::NESTED_MESSAGES, &message.digest, &[&head, &message.body]);
-                self.head = head;
-                self.reached = Some((parent, message.key));
-            }
+            Item::Messages(parent, run) => self.append_messages(&parent, &run),
             Item::Conversation(record) => {
                 let id = record.key.id.clone();
                 let record = proto::Conversation::from(*record).encode_to_vec();
@@ -139,14 +128,25 @@ impl FramePacker {
                 self.append(Category::CompactionCache, field::COMPACTION_CACHE, &proto::CompactionCacheEntry::from(*record));
             }
         }
-        if let Some(position) = position {
-            self.reach(position);
-        }
+        self.state.position = position;
     }
 
-    fn reach(&mut self, position: Position) {
-        self.reached = None;
-        self.state.position = position;
+    fn append_messages(&mut self, parent: &Parent, run: &MessageRun) {
+        let mut head = std::mem::take(&mut self.head);
+        let mut before: Option<MessageRef<'_>> = None;
+        for message in run.iter() {
+            head.clear();
+            message::put_head(message.created_at, message.id, &parent.key.id, &mut head);
+            if self.frame.len() >= FRAME_TARGET_BYTES || !self.has_room(head.len() + message.body.len()) {
+                if let Some(before) = before {
+                    self.state.position = Position::Conversation(parent.key.clone(), InConversation::Message(before.key()));
+                }
+                self.cut();
+            }
+            self.nest(parent, Category::Messages, field::NESTED_MESSAGES, message.digest, &[&head, message.body]);
+            before = Some(message);
+        }
+        self.head = head;
     }
 
     fn append(&mut self, category: Category, field: u32, record: &impl prost::Message) {
@@ -196,9 +196,13 @@ impl FramePacker {
 
     /// Cuts the frame if it has no room for a record of this length.
     fn make_room(&mut self, bytes: usize) {
-        if !self.frame.is_empty() && self.frame.len() + bytes > MAX_FRAME_BYTES - RESERVE_BYTES {
+        if !self.has_room(bytes) {
             self.cut();
         }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.frame.is_empty() || self.frame.len() + bytes <= MAX_FRAME_BYTES - RESERVE_BYTES
     }
 
     fn cut(&mut self) {
@@ -227,9 +231,6 @@ impl FramePacker {
 
     /// The frame with the token that continues after it.
     fn seal(&mut self) -> ExportFrame {
-        if let Some((parent, message)) = self.reached.take() {
-            self.state.position = Position::Conversation(parent.key.clone(), InConversation::Message(message));
-        }
         let token = self.state.seal(&self.subject, self.choices);
         encoding::string::encode(field::RESUME_TOKEN, &token, &mut self.frame);
         ExportFrame(std::mem::take(&mut self.frame).into())

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{export_frame::ExportFrame, frame_packer::FramePacker, status};
+use super::{export_frame::ExportFrame, export_user_data::Ahead, frame_packer::FramePacker, status};
 use crate::{operations::export_user_data::Block, telemetry::Call};
 
 /// Gives the frames of the blocks it receives, and the summary behind the last; or the status that comes instead of a block.
@@ -20,12 +20,12 @@ pub struct FrameStream {
     /// `None` when nothing comes any more.
     packer: Option<FramePacker>,
     ready: VecDeque<ExportFrame>,
-    blocks: mpsc::Receiver<Result<Block, Status>>,
+    blocks: mpsc::UnboundedReceiver<Ahead>,
     call: Arc<Call>,
 }
 
 impl FrameStream {
-    pub(super) fn new(packer: FramePacker, first: Block, blocks: mpsc::Receiver<Result<Block, Status>>, call: Arc<Call>) -> Self {
+    pub(super) fn new(packer: FramePacker, first: Block, blocks: mpsc::UnboundedReceiver<Ahead>, call: Arc<Call>) -> Self {
         let mut frames = Self { packer: Some(packer), ready: VecDeque::new(), blocks, call };
         frames.pack(first);
         frames
@@ -33,8 +33,9 @@ impl FrameStream {
 
     fn pack(&mut self, block: Block) {
         let Some(mut packer) = self.packer.take() else { return };
-        self.ready.extend(packer.pack(block.items));
-        if block.is_last {
+        let is_last = block.is_last;
+        self.ready.extend(packer.pack(block));
+        if is_last {
             self.call.count_records(&packer.state().counts);
             self.ready.push_back(packer.finish());
         } else {
@@ -50,7 +51,9 @@ impl FrameStream {
             if self.packer.is_none() {
                 return Poll::Ready(None);
             }
-            match ready!(self.blocks.poll_recv(cx)).unwrap_or_else(|| Err(status::draining())) {
+            // The room it took is free again when it is taken out.
+            let (block, _) = ready!(self.blocks.poll_recv(cx)).unwrap_or_else(|| (Err(status::draining()), None));
+            match block {
                 Ok(block) => self.pack(block),
                 Err(status) => return self.end_with(status),
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -27,6 +28,10 @@ use crate::{
     telemetry::Call,
 };
 
+/// How many blocks all exports together may read ahead, beside one each. With room for some, the reader of a large export and its sender
+/// work at the same time; with room for one only, they wake each other for every block, which costs as much as reading it.
+const BLOCKS_AHEAD: usize = 3;
+
 /// The services of the contract. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
@@ -34,12 +39,14 @@ pub struct Services {
     pub(super) clock: Clock,
     /// Cancelled when running calls are to be cut.
     pub(super) cut: CancellationToken,
+    /// Room for blocks that exports read ahead, beside the one that each may.
+    pub(super) read_ahead: Arc<Semaphore>,
 }
 
 impl Services {
     /// Services over these stores; `cut` ends what still runs when a shutdown has waited long enough.
     pub fn new(stores: Stores, clock: Clock, cut: CancellationToken) -> Self {
-        Self { stores, clock, cut }
+        Self { stores, clock, cut, read_ahead: Arc::new(Semaphore::new(BLOCKS_AHEAD)) }
     }
 }
 

@@ -10,8 +10,9 @@ use super::{Error, export_user_data::Item};
 use crate::{
     domain::{
         category::{Categories, Category},
+        message_run::MessageRun,
         position::InConversation,
-        record::{Conversation, Feedback, Message, RecordKey},
+        record::{Conversation, Feedback, RecordKey},
         timestamp::Timestamp,
     },
     repository::{ConversationsFrom, Held, Page, PageSize, Reading, Stretch},
@@ -40,7 +41,7 @@ pub(super) struct ConversationReader {
     feedback_size: PageSize,
     /// The last conversation of the stretch that `messages` and `feedback` are read for.
     stretch_end: Option<RecordKey>,
-    messages: Nested<Message>,
+    messages: Nested<MessageRun>,
     feedback: Nested<Feedback>,
     /// Where a resumed export begins: within this conversation.
     begin: Option<(RecordKey, InConversation)>,
@@ -62,9 +63,9 @@ impl<T> Nested<T> {
         Self { ahead: VecDeque::new(), from: Some((conversation.clone(), after)) }
     }
 
-    fn take_in(&mut self, page: Page<(Arc<RecordKey>, T)>, key: impl Fn(&T) -> &RecordKey) {
+    fn take_in(&mut self, page: Page<(Arc<RecordKey>, T)>, last_key: impl Fn(&T) -> RecordKey) {
         self.from = match page.records.last() {
-            Some((conversation, record)) if !page.is_last => Some((RecordKey::clone(conversation), Some(key(record).clone()))),
+            Some((conversation, record)) if !page.is_last => Some((RecordKey::clone(conversation), Some(last_key(record)))),
             _ => None,
         };
         self.ahead.extend(page.records);
@@ -177,25 +178,22 @@ impl ConversationReader {
     }
 
     async fn next_nested(&mut self, reading: &mut Reading, held: &Held, parent: &Arc<Parent>) -> Result<Option<Item>, Error> {
-        if let Some(message) = self.messages.next_of(&parent.key) {
-            return Ok(Some(Item::Message(Arc::clone(parent), message)));
-        }
         let Some(last) = self.stretch_end.clone() else { return Ok(None) };
         while self.messages.is_spent(&parent.key)
             && let Some((first, after)) = self.messages.from.take()
         {
             let page = reading.messages(held, &Stretch { first, after, last: last.clone() }, &mut self.messages_size).await?;
-            self.messages.take_in(page, |message| &message.key);
+            self.messages.take_in(page, MessageRun::last_key);
         }
-        if let Some(message) = self.messages.next_of(&parent.key) {
-            return Ok(Some(Item::Message(Arc::clone(parent), message)));
+        if let Some(run) = self.messages.next_of(&parent.key) {
+            return Ok(Some(Item::Messages(Arc::clone(parent), run)));
         }
         while self.feedback.is_spent(&parent.key)
             && let Some((first, after)) = self.feedback.from.take()
         {
             let stretch = Stretch { first, after, last: last.clone() };
             let page = reading.feedback_in_conversations(held, &stretch, self.include_deleted, &mut self.feedback_size).await?;
-            self.feedback.take_in(page, |feedback| &feedback.key);
+            self.feedback.take_in(page, |feedback| feedback.key.clone());
         }
         Ok(self.feedback.next_of(&parent.key).map(|feedback| Item::NestedFeedback(Arc::clone(parent), Box::new(feedback))))
     }

@@ -13,8 +13,9 @@ use crate::{
     domain::{
         category::{Categories, Category},
         limits::FRAME_TARGET_BYTES,
+        message_run::MessageRun,
         position::{InConversation, InUpload, Position},
-        record::{Assistant, CompactionCacheEntry, Conversation, Feedback, Memory, Message, RecordKey, Session, Upload},
+        record::{Assistant, CompactionCacheEntry, Conversation, Feedback, Memory, RecordKey, Session, Upload},
         resume_token::ExportChoices,
         subject::Subject,
     },
@@ -22,12 +23,12 @@ use crate::{
     vault::Vault,
 };
 
-/// Something an export gives out. Boxed but for messages, of which there are most, and which are small.
+/// Something an export gives out. Boxed where it is large.
 pub enum Item {
     /// A conversation, without what is nested in it.
     Conversation(Box<Conversation>),
-    /// A message of a conversation.
-    Message(Arc<Parent>, Message),
+    /// Messages of a conversation.
+    Messages(Arc<Parent>, MessageRun),
     /// Feedback given in a conversation.
     NestedFeedback(Arc<Parent>, Box<Feedback>),
     /// Detached feedback.
@@ -63,7 +64,7 @@ impl Item {
     pub fn position(&self) -> Position {
         match self {
             Self::Conversation(record) => Position::Conversation(record.key.clone(), InConversation::Header),
-            Self::Message(parent, record) => Position::Conversation(parent.key.clone(), InConversation::Message(record.key.clone())),
+            Self::Messages(parent, run) => Position::Conversation(parent.key.clone(), InConversation::Message(run.last_key())),
             Self::NestedFeedback(parent, record) => {
                 Position::Conversation(parent.key.clone(), InConversation::Feedback(record.key.clone()))
             }
@@ -81,7 +82,7 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Self::Conversation(record) => record.bytes(),
-            Self::Message(_, record) => record.bytes(),
+            Self::Messages(_, run) => run.bytes(),
             Self::NestedFeedback(_, record) | Self::Feedback(record) => record.bytes(),
             Self::Memory(record) => record.bytes(),
             Self::Upload(record, _) => record.bytes(),
@@ -98,6 +99,8 @@ impl Item {
 pub struct Block {
     /// The items, in order.
     pub items: Vec<Item>,
+    /// About how many bytes they take in memory.
+    pub bytes: usize,
     /// Nothing comes after them.
     pub is_last: bool,
 }
@@ -201,19 +204,19 @@ impl Export {
             let (piece, rest) = content.next_piece(&self.stores.vault, &self.subject).await?;
             *pending = rest;
             self.stores.repository.reading().await?.confirm_not_erased(&held).await?;
-            return Ok(Block { items: vec![Item::Content(piece)], is_last: false });
+            let piece = Item::Content(piece);
+            return Ok(Block { bytes: piece.bytes(), items: vec![piece], is_last: false });
         }
         let mut reading = match reading {
             Some(reading) => reading,
             None => self.stores.repository.reading().await?,
         };
         let mut block = Block::default();
-        let mut bytes = 0;
         // Content is for the next block: no connection is held while the object store is waited for.
-        while bytes < FRAME_TARGET_BYTES && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
+        while block.bytes < FRAME_TARGET_BYTES && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
             match self.next_item(&mut reading, &held).await? {
                 Some(item) => {
-                    bytes += item.bytes();
+                    block.bytes += item.bytes();
                     block.items.push(item);
                 }
                 None => block.is_last = true,

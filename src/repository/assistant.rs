@@ -5,7 +5,8 @@ use sea_orm::{ColumnTrait, QueryFilter};
 use super::{
     Error, Held,
     entity::assistant::{Column, Entity, Model},
-    page::{Page, PageSize, in_order, read_page},
+    page::{Page, PageSize, in_order, paged, read_in_order},
+    query::Pages,
     reader::Reading,
     row::FromRow,
 };
@@ -13,6 +14,9 @@ use crate::domain::{
     record::{Assistant, RecordKey},
     timestamp::Timestamp,
 };
+
+static ALL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
+static LIVE: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues).filter(Column::DeletedAt.is_null())));
 
 impl Reading {
     /// A page of the subject's assistants after `after`.
@@ -26,11 +30,8 @@ impl Reading {
         include_deleted: bool,
         size: &mut PageSize,
     ) -> Result<Page<Assistant>, Error> {
-        let mut select = in_order::<Entity>(held, after);
-        if !include_deleted {
-            select = select.filter(Column::DeletedAt.is_null());
-        }
-        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Assistant::bytes).await
+        let pages = if include_deleted { &ALL } else { &LIVE };
+        read_in_order(self, pages, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Assistant::bytes).await
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{
     Error, Held,
     entity::compaction_cache::{Entity, Model},
-    page::{Page, PageSize, in_order, read_page},
+    page::{Page, PageSize, in_order, paged, read_in_order},
+    query::Pages,
     reader::Reading,
     row::FromRow,
 };
@@ -11,6 +12,8 @@ use crate::domain::{
     record::{CompactionCacheEntry, RecordKey},
     timestamp::Timestamp,
 };
+
+static PAGES: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
 
 impl Reading {
     /// A page of the subject's compaction cache after `after`.
@@ -23,7 +26,7 @@ impl Reading {
         after: Option<&RecordKey>,
         size: &mut PageSize,
     ) -> Result<Page<CompactionCacheEntry>, Error> {
-        read_page(self, in_order::<Entity>(held, after), size, |row| Ok(record(Model::from_row(row)?)), CompactionCacheEntry::bytes).await
+        read_in_order(self, &PAGES, (held, after), size, |row| Ok(record(Model::from_row(row)?)), CompactionCacheEntry::bytes).await
     }
 }
 

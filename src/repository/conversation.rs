@@ -5,7 +5,8 @@ use sea_orm::{ColumnTrait, QueryFilter, sea_query::ExprTrait};
 use super::{
     Error, Held,
     entity::conversation::{Column, Entity, Model},
-    page::{Page, PageSize, columns, in_order, key_values, read_page},
+    page::{Page, PageSize, columns, in_order, key, key_parameters, paged, read_page},
+    query::{Pages, Parameter, Query},
     reader::Reading,
     row::FromRow,
 };
@@ -13,6 +14,9 @@ use crate::domain::{
     record::{Conversation, ConversationMetadata, RecordKey},
     timestamp::Timestamp,
 };
+
+static PAGES: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
+static AT: Query = Query::new(|_| paged(in_order::<Entity>(false).filter(columns(["created_at", "id"]).gte(key()))));
 
 impl Reading {
     /// A page of the subject's conversations from `from` on, that one included; forgotten ones too, for what lies between two others
@@ -26,12 +30,15 @@ impl Reading {
         from: ConversationsFrom<'_>,
         size: &mut PageSize,
     ) -> Result<Page<Conversation>, Error> {
-        let select = match from {
-            ConversationsFrom::Start => in_order::<Entity>(held, None),
-            ConversationsFrom::After(key) => in_order::<Entity>(held, Some(key)),
-            ConversationsFrom::At(key) => in_order::<Entity>(held, None).filter(columns(["created_at", "id"]).gte(key_values(key))),
+        let subject = Parameter::Integer(held.subject_id);
+        let (query, key) = match from {
+            ConversationsFrom::Start => (&PAGES.first, None),
+            ConversationsFrom::After(key) => (&PAGES.next, Some(key)),
+            ConversationsFrom::At(key) => (&AT, Some(key)),
         };
-        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Conversation::bytes).await
+        let key = key.map(key_parameters);
+        let parameters: Vec<_> = [subject].into_iter().chain(key.into_iter().flatten()).collect();
+        read_page(self, query, &parameters, size, |row| Ok(record(Model::from_row(row)?)), Conversation::bytes).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -14,7 +14,8 @@ use super::{
         feedback::{Column, Entity, Model},
     },
     message::{Stretch, stretch_of},
-    page::{Page, PageSize, in_order, read_page},
+    page::{Page, PageSize, in_order, paged, read_in_order, read_page},
+    query::Pages,
     reader::Reading,
     row::FromRow,
 };
@@ -35,10 +36,12 @@ impl Reading {
         include_deleted: bool,
         size: &mut PageSize,
     ) -> Result<Page<(Arc<RecordKey>, Feedback)>, Error> {
-        let select = stretch_of::<Entity>(held, stretch).filter(shown(include_deleted));
+        let pages = if include_deleted { &ALL_NESTED } else { &LIVE_NESTED };
+        let (query, parameters) = stretch.query(pages, held);
         read_page(
             self,
-            select,
+            query,
+            &parameters,
             size,
             |row| {
                 let row = Model::from_row(row)?;
@@ -63,24 +66,28 @@ impl Reading {
         include_deleted: bool,
         size: &mut PageSize,
     ) -> Result<Page<Feedback>, Error> {
-        let mut detached = Condition::any().add(Column::ConversationId.is_null());
-        if !include_deleted {
-            let forgotten = conversation::Entity::find()
-                .select_only()
-                .column(conversation::Column::Id)
-                .filter(conversation::Column::SubjectId.eq(held.subject_id))
-                .filter(conversation::Column::ForgottenAt.is_not_null())
-                .filter(Expr::col((conversation::Entity, conversation::Column::Id)).eq(Expr::col((Entity, Column::ConversationId))))
-                .into_query();
-            detached = detached.add(Expr::exists(forgotten));
-        }
-        let select = in_order::<Entity>(held, after).filter(shown(include_deleted)).filter(detached);
-        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
+        let pages = if include_deleted { &ALL_DETACHED } else { &LIVE_DETACHED };
+        read_in_order(self, pages, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
     }
 }
 
-fn shown(include_deleted: bool) -> Condition {
-    if include_deleted { Condition::all() } else { Condition::all().add(Column::DeletedAt.is_null()) }
+static ALL_NESTED: Pages = Pages::new(|continues| paged(stretch_of::<Entity>(continues)));
+static LIVE_NESTED: Pages = Pages::new(|continues| paged(live(stretch_of(continues))));
+static ALL_DETACHED: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues).filter(Column::ConversationId.is_null())));
+static LIVE_DETACHED: Pages = Pages::new(|continues| {
+    let forgotten = conversation::Entity::find()
+        .select_only()
+        .column(conversation::Column::Id)
+        .filter(Expr::col((conversation::Entity, conversation::Column::SubjectId)).eq(Expr::col((Entity, Column::SubjectId))))
+        .filter(conversation::Column::ForgottenAt.is_not_null())
+        .filter(Expr::col((conversation::Entity, conversation::Column::Id)).eq(Expr::col((Entity, Column::ConversationId))))
+        .into_query();
+    let detached = Condition::any().add(Column::ConversationId.is_null()).add(Expr::exists(forgotten));
+    paged(live(in_order(continues)).filter(detached))
+});
+
+fn live(select: Select<Entity>) -> Select<Entity> {
+    select.filter(Column::DeletedAt.is_null())
 }
 
 fn record(row: Model) -> Feedback {

@@ -6,7 +6,8 @@ use super::{
         self, Texts,
         memory::{Entity, Model},
     },
-    page::{Page, PageSize, in_order, read_page},
+    page::{Page, PageSize, in_order, paged, read_in_order},
+    query::Pages,
     reader::Reading,
     row::FromRow,
 };
@@ -15,13 +16,15 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
+static PAGES: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
+
 impl Reading {
     /// A page of the subject's memories after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn memories(&mut self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Memory>, Error> {
-        read_page(self, in_order::<Entity>(held, after), size, |row| record(Model::from_row(row)?), Memory::bytes).await
+        read_in_order(self, &PAGES, (held, after), size, |row| record(Model::from_row(row)?), Memory::bytes).await
     }
 }
 

@@ -1,8 +1,7 @@
 //! Messages: reading them in order, over many conversations in one scan.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
-use bytes::BytesMut;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, Select, Statement, Value,
     sea_query::{Expr, ExprTrait},
@@ -11,15 +10,19 @@ use sea_orm::{
 use super::{
     Error, Held,
     entity::message::{Entity, Model},
-    page::{Page, PageSize, columns, key_values, read_page},
+    page::{Page, PageSize, columns, key, key_parameters, paged, scan},
+    query::{Pages, Parameter, Query, integer, text},
     reader::Reading,
     upsert::{by_id, upsert},
 };
 use crate::domain::{
     digest::RecordDigest,
+    message_run::{MessagePage, MessageRun},
     record::{FIXED_BYTES, Message, RecordKey},
     timestamp::Timestamp,
 };
+
+static PAGES: Pages = Pages::new(|continues| paged(stretch_of::<Entity>(continues)));
 
 /// A stretch of conversations, in order, and how far into the first of them one has come.
 #[derive(Clone)]
@@ -33,7 +36,7 @@ pub struct Stretch {
 }
 
 impl Reading {
-    /// A page of the messages of a stretch of conversations, each with its conversation's key, by conversation and then in order.
+    /// A page of the messages of a stretch of conversations, as runs of one conversation each, by conversation and then in order.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -42,52 +45,57 @@ impl Reading {
         held: &Held,
         stretch: &Stretch,
         size: &mut PageSize,
-    ) -> Result<Page<(Arc<RecordKey>, Message)>, Error> {
-        let mut conversation: Arc<RecordKey> = Arc::default();
-        // One buffer for the bodies of a page, not one for each.
-        let mut bodies = BytesMut::with_capacity(size.expected_bytes());
-        let page = read_page(
-            self,
-            stretch_of::<Entity>(held, stretch),
-            size,
-            |row| {
-                // In the order of the table: subject_id, conversation_created_at, conversation_id, created_at, id, body, digest.
-                let (created_at, id) = (Timestamp(row.get(1)?), row.text(2)?);
-                if conversation.created_at != created_at || conversation.id != id {
-                    conversation = Arc::new(RecordKey { created_at, id: id.to_owned() });
-                }
-                let key = RecordKey { created_at: Timestamp(row.get(3)?), id: row.text(4)?.to_owned() };
-                let start = bodies.len();
-                bodies.extend_from_slice(row.bytes(5)?);
-                let digest = row.bytes(6)?.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
-                Ok((Arc::clone(&conversation), key, start..bodies.len(), RecordDigest::from_bytes(digest)))
-            },
-            |(_, _, body, _)| FIXED_BYTES + body.len(),
-        )
-        .await?;
-        let bodies = bodies.freeze();
-        let message = |(conversation, key, body, digest)| (conversation, Message { key, body: bodies.slice(body), digest });
-        Ok(Page { records: page.records.into_iter().map(message).collect(), is_last: page.is_last })
+    ) -> Result<Page<(Arc<RecordKey>, MessageRun)>, Error> {
+        let (query, parameters) = stretch.query(&PAGES, held);
+        let mut page = MessagePage::with_capacity(size.expected_bytes());
+        // Each conversation, and where its messages begin in the page.
+        let mut conversations: Vec<(Arc<RecordKey>, usize)> = Vec::new();
+        let is_last = scan(self, query, &parameters, size, |row| {
+            // In the order of the table: subject_id, conversation_created_at, conversation_id, created_at, id, body, digest.
+            let (created_at, id) = (Timestamp(row.get(1)?), row.text(2)?);
+            if conversations.last().is_none_or(|(last, _)| last.created_at != created_at || last.id != id) {
+                conversations.push((Arc::new(RecordKey { created_at, id: id.to_owned() }), page.len()));
+            }
+            let body = row.bytes(5)?;
+            let digest = row.bytes(6)?.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
+            page.push(Timestamp(row.get(3)?), row.text(4)?, body, RecordDigest::from_bytes(digest));
+            Ok(FIXED_BYTES + body.len())
+        });
+        let is_last = is_last.await?;
+        let page = Arc::new(page);
+        let mut end = page.len();
+        // From the last on, for a run ends where the next begins.
+        let mut records: Vec<_> = conversations
+            .into_iter()
+            .rev()
+            .map(|(conversation, start)| {
+                let rows = start..mem::replace(&mut end, start);
+                (conversation, MessageRun::new(Arc::clone(&page), rows))
+            })
+            .collect();
+        records.reverse();
+        Ok(Page { records, is_last })
+    }
+}
+
+impl Stretch {
+    /// The query of `pages`, made with [`stretch_of`], that finds this stretch.
+    pub(super) fn query<'a>(&'a self, pages: &'static Pages, held: &Held) -> (&'static Query, Vec<Parameter<'a>>) {
+        let mut parameters = vec![Parameter::Integer(held.subject_id)];
+        parameters.extend(key_parameters(&self.first));
+        parameters.extend(self.after.iter().flat_map(key_parameters));
+        parameters.extend(key_parameters(&self.last));
+        (if self.after.is_some() { &pages.next } else { &pages.first }, parameters)
     }
 }
 
 /// What a stretch of conversations holds in a table that is keyed by conversation.
-pub(super) fn stretch_of<E: EntityTrait>(held: &Held, stretch: &Stretch) -> Select<E> {
+pub(super) fn stretch_of<E: EntityTrait>(continues: bool) -> Select<E> {
     const CONVERSATION: [&str; 2] = ["conversation_created_at", "conversation_id"];
     const RECORD: [&str; 4] = ["conversation_created_at", "conversation_id", "created_at", "id"];
-    let from = match &stretch.after {
-        None => columns(CONVERSATION).gte(key_values(&stretch.first)),
-        Some(after) => columns(RECORD).gt(Expr::tuple([
-            Expr::val(stretch.first.created_at.0),
-            Expr::val(stretch.first.id.as_str()),
-            Expr::val(after.created_at.0),
-            Expr::val(after.id.as_str()),
-        ])),
-    };
-    let mut select = E::find()
-        .filter(Expr::col("subject_id").eq(held.subject_id))
-        .filter(from)
-        .filter(columns(CONVERSATION).lte(key_values(&stretch.last)));
+    let from =
+        if continues { columns(RECORD).gt(Expr::tuple([integer(), text(), integer(), text()])) } else { columns(CONVERSATION).gte(key()) };
+    let mut select = E::find().filter(Expr::col("subject_id").eq(integer())).filter(from).filter(columns(CONVERSATION).lte(key()));
     for column in RECORD {
         select = select.order_by(Expr::col(column), Order::Asc);
     }

@@ -15,6 +15,7 @@ mod memory;
 mod message;
 mod own_task;
 mod page;
+mod query;
 mod reader;
 mod row;
 mod scoped_delete;

@@ -4,11 +4,16 @@
 use std::ops::ControlFlow;
 
 use sea_orm::{
-    EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
-    sea_query::{Expr, ExprTrait},
+    EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    sea_query::{Expr, ExprTrait, SelectStatement},
 };
 
-use super::{Error, Held, reader::Reading, row::Row};
+use super::{
+    Error, Held,
+    query::{Pages, Parameter, Query, integer, text},
+    reader::Reading,
+    row::Row,
+};
 use crate::domain::record::RecordKey;
 
 /// Rows of one page, at the most.
@@ -45,46 +50,84 @@ impl PageSize {
         if self.0 == FIRST_ROWS { 0 } else { PAGE_BYTES }
     }
 
-    fn learn(&mut self, rows: usize, bytes: usize) {
-        if let Some(mean) = bytes.checked_div(rows) {
+    fn learn(&mut self, rows: u64, bytes: usize) {
+        if let Some(mean) = bytes.checked_div(rows as usize) {
             self.0 = ((PAGE_BYTES / mean.max(1)) as u64).clamp(1, MAX_ROWS);
         }
     }
 }
 
-/// Reads one page of what `select` finds; `record` makes a record of a row, `bytes_of` tells about how many bytes it takes.
-pub(super) async fn read_page<E, T>(
+/// Gives the rows of one page to `take`, which tells about how many bytes each is; gives whether they were the last.
+pub(super) async fn scan(
     reading: &mut Reading,
-    select: Select<E>,
+    query: &'static Query,
+    parameters: &[Parameter<'_>],
+    size: &mut PageSize,
+    mut take: impl FnMut(Row<'_>) -> Result<usize, Error>,
+) -> Result<bool, Error> {
+    let (asked, mut rows, mut bytes) = (size.0, 0, 0);
+    let parameters = [parameters, &[Parameter::Integer(asked as i64)]].concat();
+    let count = |row: Row<'_>| {
+        bytes += take(row)?;
+        rows += 1;
+        Ok(if bytes < 4 * PAGE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    };
+    reading.rows(query, &parameters, count).await?;
+    size.learn(rows, bytes);
+    Ok(bytes < 4 * PAGE_BYTES && rows < asked)
+}
+
+/// Reads one page of what `query` finds; `record` makes a record of a row, `bytes_of` tells about how many bytes it takes.
+pub(super) async fn read_page<T>(
+    reading: &mut Reading,
+    query: &'static Query,
+    parameters: &[Parameter<'_>],
     size: &mut PageSize,
     mut record: impl FnMut(Row<'_>) -> Result<T, Error>,
     bytes_of: impl Fn(&T) -> usize,
-) -> Result<Page<T>, Error>
-where
-    E: EntityTrait,
-{
-    let asked = size.0;
+) -> Result<Page<T>, Error> {
     let mut records = Vec::new();
-    let mut bytes = 0;
-    let take = |row: Row<'_>| {
+    let is_last = scan(reading, query, parameters, size, |row| {
         let record = record(row)?;
-        bytes += bytes_of(&record);
+        let bytes = bytes_of(&record);
         records.push(record);
-        Ok(if bytes < 4 * PAGE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-    };
-    reading.rows(select.limit(asked), take).await?;
-    size.learn(records.len(), bytes);
-    let is_last = bytes < 4 * PAGE_BYTES && (records.len() as u64) < asked;
+        Ok(bytes)
+    });
+    let is_last = is_last.await?;
     Ok(Page { records, is_last })
 }
 
-/// The subject's rows of a table that come after `after`, in order of creation time and id.
-pub(super) fn in_order<E: EntityTrait>(held: &Held, after: Option<&RecordKey>) -> Select<E> {
-    let mut select = E::find().filter(Expr::col("subject_id").eq(held.subject_id));
-    if let Some(key) = after {
-        select = select.filter(columns(["created_at", "id"]).gt(key_values(key)));
+/// Reads one page of the subject's records in a table, after `after`, by queries made with [`in_order`].
+pub(super) async fn read_in_order<T>(
+    reading: &mut Reading,
+    pages: &'static Pages,
+    (held, after): (&Held, Option<&RecordKey>),
+    size: &mut PageSize,
+    record: impl FnMut(Row<'_>) -> Result<T, Error>,
+    bytes_of: impl Fn(&T) -> usize,
+) -> Result<Page<T>, Error> {
+    let subject = Parameter::Integer(held.subject_id);
+    match after {
+        None => read_page(reading, &pages.first, &[subject], size, record, bytes_of).await,
+        Some(after) => {
+            let [created_at, id] = key_parameters(after);
+            read_page(reading, &pages.next, &[subject, created_at, id], size, record, bytes_of).await
+        }
+    }
+}
+
+/// The subject's rows of a table in order of creation time and id; those after a key if it `continues`.
+pub(super) fn in_order<E: EntityTrait>(continues: bool) -> Select<E> {
+    let mut select = E::find().filter(Expr::col("subject_id").eq(integer()));
+    if continues {
+        select = select.filter(columns(["created_at", "id"]).gt(key()));
     }
     select.order_by(Expr::col("created_at"), Order::Asc).order_by(Expr::col("id"), Order::Asc)
+}
+
+/// A page of what `select` finds: its size is the last parameter.
+pub(super) fn paged<E: EntityTrait>(select: Select<E>) -> SelectStatement {
+    select.limit(0).into_query()
 }
 
 /// Several columns, to be compared as one key.
@@ -92,7 +135,12 @@ pub(super) fn columns<const N: usize>(names: [&'static str; N]) -> Expr {
     Expr::tuple(names.map(Expr::col))
 }
 
-/// The values of a key, to be compared with two columns.
-pub(super) fn key_values(key: &RecordKey) -> Expr {
-    Expr::tuple([Expr::val(key.created_at.0), Expr::val(key.id.as_str())])
+/// A key that is given with each use of a query, to be compared with two columns.
+pub(super) fn key() -> Expr {
+    Expr::tuple([integer(), text()])
+}
+
+/// The parameters that are a key.
+pub(super) fn key_parameters(key: &RecordKey) -> [Parameter<'_>; 2] {
+    [Parameter::Integer(key.created_at.0), Parameter::Text(&key.id)]
 }

@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 
 use futures::TryStreamExt;
 use sea_orm::{
-    DatabaseConnection, DbBackend, EntityTrait, QuerySelect, QueryTrait, Select, Values,
-    sqlx::{self, AssertSqlSafe, Postgres, pool::PoolConnection},
+    DatabaseConnection, DbBackend,
+    sqlx::{self, Arguments, Postgres, pool::PoolConnection, postgres::PgArguments},
 };
-use sea_query_sqlx::SqlxValues;
 
 use super::{
     Error, Repository,
     error::from_sqlx,
-    row::{FromRow, Row},
+    query::{Parameter, Query},
+    row::Row,
     sqlite_reader::{SqliteReader, SqliteSnapshot},
 };
 
@@ -51,19 +51,19 @@ impl Repository {
 }
 
 impl Reading {
-    /// Gives the rows that `select` finds to `take`, until there are no more, or it breaks off.
-    pub(super) async fn rows<E: EntityTrait>(
+    /// Gives the rows that `query` finds to `take`, until there are no more, or it breaks off.
+    pub(super) async fn rows(
         &mut self,
-        select: Select<E>,
+        query: &'static Query,
+        parameters: &[Parameter<'_>],
         mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
         match &mut self.0 {
-            Connection::Sqlite(snapshot) => snapshot.read(&select.build(DbBackend::Sqlite), take),
+            Connection::Sqlite(snapshot) => snapshot.read(query.text(DbBackend::Sqlite), parameters, take),
             Connection::Postgres(connection) => {
-                let statement = select.build(DbBackend::Postgres);
-                let values = SqlxValues(statement.values.unwrap_or(Values(Vec::new())));
-                // Safe: sea-query wrote the SQL; what callers send is among the values.
-                let mut rows = sqlx::query_with(AssertSqlSafe(statement.sql), values).fetch(&mut **connection);
+                let text = query.text(DbBackend::Postgres);
+                debug_assert_eq!(text.parameters, parameters.len(), "{}", text.sql);
+                let mut rows = sqlx::query_with(text.sql.as_str(), arguments(parameters)?).fetch(&mut **connection);
                 while let Some(row) = rows.try_next().await.map_err(|error| from_sqlx(&error))? {
                     if take(Row::Postgres(&row))?.is_break() {
                         break;
@@ -74,20 +74,33 @@ impl Reading {
         }
     }
 
-    /// The first row that `select` finds.
-    pub(super) async fn one<E>(&mut self, select: Select<E>) -> Result<Option<E::Model>, Error>
-    where
-        E: EntityTrait,
-        E::Model: FromRow,
-    {
+    /// What `record` makes of the row that `query` finds; it finds one at most.
+    pub(super) async fn one<T>(
+        &mut self,
+        query: &'static Query,
+        parameters: &[Parameter<'_>],
+        record: impl Fn(Row<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         let mut found = None;
-        self.rows(select.limit(1), |row| {
-            found = Some(E::Model::from_row(row)?);
+        self.rows(query, parameters, |row| {
+            found = Some(record(row)?);
             Ok(ControlFlow::Continue(()))
         })
         .await?;
         Ok(found)
     }
+}
+
+fn arguments(parameters: &[Parameter<'_>]) -> Result<PgArguments, Error> {
+    let mut arguments = PgArguments::default();
+    for parameter in parameters {
+        let added = match parameter {
+            Parameter::Integer(number) => arguments.add(number),
+            Parameter::Text(text) => arguments.add(text),
+        };
+        added.map_err(|_| Error::Refused("a parameter cannot be sent".to_owned()))?;
+    }
+    Ok(arguments)
 }
 
 impl Reader {

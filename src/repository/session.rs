@@ -3,7 +3,8 @@
 use super::{
     Error, Held,
     entity::session::{Entity, Model},
-    page::{Page, PageSize, in_order, read_page},
+    page::{Page, PageSize, in_order, paged, read_in_order},
+    query::Pages,
     reader::Reading,
     row::FromRow,
 };
@@ -12,13 +13,15 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
+static PAGES: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
+
 impl Reading {
     /// A page of the subject's sessions after `after`.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn sessions(&mut self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Session>, Error> {
-        read_page(self, in_order::<Entity>(held, after), size, |row| Ok(record(Model::from_row(row)?)), Session::bytes).await
+        read_in_order(self, &PAGES, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Session::bytes).await
     }
 }
 

@@ -11,14 +11,13 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{
-    Connection, OpenFlags,
-    config::DbConfig,
-    types::{ToSqlOutput, ValueRef},
-};
-use sea_orm::{Statement, Value};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{Error, row::Row};
+use super::{
+    Error,
+    query::{Parameter, Text},
+    row::Row,
+};
 
 /// How long a read waits for another process that has the file to itself.
 const BUSY: Duration = Duration::from_secs(2);
@@ -76,9 +75,14 @@ pub(super) struct SqliteSnapshot {
 }
 
 impl SqliteSnapshot {
-    /// Gives the rows that `statement` finds to `take`, until there are no more, or it breaks off.
-    pub(super) fn read(&self, statement: &Statement, mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>) -> Result<(), Error> {
-        self.connection.as_ref().map_or(Ok(()), |connection| rows(connection, statement, &mut take))
+    /// Gives the rows that a query finds to `take`, until there are no more, or it breaks off.
+    pub(super) fn read(
+        &self,
+        text: &Text,
+        parameters: &[Parameter<'_>],
+        mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        self.connection.as_ref().map_or(Ok(()), |connection| rows(connection, text, parameters, &mut take))
     }
 }
 
@@ -95,12 +99,18 @@ impl Drop for SqliteSnapshot {
 
 fn rows(
     connection: &Connection,
-    statement: &Statement,
+    text: &Text,
+    parameters: &[Parameter<'_>],
     take: &mut impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
-    let mut prepared = connection.prepare_cached(&statement.sql)?;
-    for (index, value) in statement.values.iter().flat_map(|values| &values.0).enumerate() {
-        prepared.raw_bind_parameter(index + 1, parameter(value)?)?;
+    // SQLite takes a parameter that is not given for NULL.
+    debug_assert_eq!(text.parameters, parameters.len(), "{}", text.sql);
+    let mut prepared = connection.prepare_cached(&text.sql)?;
+    for (index, parameter) in parameters.iter().enumerate() {
+        match parameter {
+            Parameter::Integer(number) => prepared.raw_bind_parameter(index + 1, number)?,
+            Parameter::Text(text) => prepared.raw_bind_parameter(index + 1, text)?,
+        }
     }
     let mut rows = prepared.raw_query();
     while let Some(row) = rows.next()? {
@@ -109,15 +119,4 @@ fn rows(
         }
     }
     Ok(())
-}
-
-/// The kinds of value that reads have as parameters.
-fn parameter(value: &Value) -> Result<ToSqlOutput<'_>, Error> {
-    Ok(ToSqlOutput::Borrowed(match value {
-        Value::BigInt(Some(number)) => ValueRef::Integer(*number),
-        Value::BigUnsigned(Some(number)) => ValueRef::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
-        Value::Int(Some(number)) => ValueRef::Integer((*number).into()),
-        Value::String(Some(text)) => ValueRef::Text(text.as_bytes()),
-        _ => return Err(Error::Refused("a read has a parameter of a kind that no read has".to_owned())),
-    }))
 }

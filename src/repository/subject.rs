@@ -1,14 +1,17 @@
 //! Subjects: finding them, and the lock that ingest and erasure take.
 
-use std::ops::ControlFlow;
-
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, OnConflict, Query},
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select,
+    sea_query::{self, Expr, OnConflict},
 };
 
-use super::{Error, Repository, entity::subject, reader::Reading};
+use super::{
+    Error, Repository,
+    entity::subject,
+    query::{Parameter, Query, integer, text},
+    reader::Reading,
+};
 use crate::domain::{
     category::{Categories, Category},
     subject::Subject,
@@ -34,13 +37,30 @@ impl From<subject::Model> for Held {
     }
 }
 
+static HELD: Query = Query::new(|_| find(text(), text()).select_only().columns([subject::Column::Id, subject::Column::Epoch]).into_query());
+static HELD_WITH_CATEGORIES: Query = Query::new(|_| {
+    let mut select = find(text(), text()).select_only().columns([subject::Column::Id, subject::Column::Epoch]);
+    for category in Category::ALL {
+        let of_subject = sea_query::Query::select()
+            .column((category.name(), "subject_id"))
+            .from(category.name())
+            .and_where(Expr::col((category.name(), "subject_id")).eq(Expr::col((subject::Entity, subject::Column::Id))))
+            .to_owned();
+        select = select.expr(Expr::exists(of_subject));
+    }
+    select.into_query()
+});
+static EPOCH: Query = Query::new(|_| {
+    subject::Entity::find().select_only().column(subject::Column::Epoch).filter(Expr::col(subject::Column::Id).eq(integer())).into_query()
+});
+
 impl Reading {
     /// Looks the subject up; `None` if nothing was ever held about it.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn find(&mut self, subject: &Subject) -> Result<Option<Held>, Error> {
-        Ok(self.one(find(subject)).await?.map(Held::from))
+        self.one(&HELD, &names(subject), |row| Ok(Held { subject_id: row.get(0)?, epoch: row.get(1)? })).await
     }
 
     /// The same, with the categories of which anything is held, forgotten or deleted or not.
@@ -48,17 +68,7 @@ impl Reading {
     /// # Errors
     /// When the database does not answer.
     pub async fn find_with_categories(&mut self, subject: &Subject) -> Result<Option<(Held, Categories)>, Error> {
-        let mut select = find(subject).select_only().columns([subject::Column::Id, subject::Column::Epoch]);
-        for category in Category::ALL {
-            let held = Query::select()
-                .expr(Expr::val(1))
-                .from(category.name())
-                .and_where(Expr::col((category.name(), "subject_id")).eq(Expr::col((subject::Entity, subject::Column::Id))))
-                .to_owned();
-            select = select.expr(Expr::exists(held));
-        }
-        let mut found = None;
-        self.rows(select, |row| {
+        self.one(&HELD_WITH_CATEGORIES, &names(subject), |row| {
             let held = Held { subject_id: row.get(0)?, epoch: row.get(1)? };
             let mut categories = Vec::new();
             for (index, category) in Category::ALL.into_iter().enumerate() {
@@ -66,11 +76,9 @@ impl Reading {
                     categories.push(category);
                 }
             }
-            found = Some((held, categories.into_iter().collect()));
-            Ok(ControlFlow::Break(()))
+            Ok((held, categories.into_iter().collect()))
         })
-        .await?;
-        Ok(found)
+        .await
     }
 
     /// Confirms that the subject was not erased since it was looked up.
@@ -78,15 +86,20 @@ impl Reading {
     /// # Errors
     /// [`Error::ErasedMeanwhile`] when it was; others when the database does not answer.
     pub async fn confirm_not_erased(&mut self, held: &Held) -> Result<(), Error> {
-        let row = self.one(subject::Entity::find_by_id(held.subject_id)).await?;
-        if row.is_some_and(|row| row.epoch == held.epoch) { Ok(()) } else { Err(Error::ErasedMeanwhile) }
+        let epoch = self.one(&EPOCH, &[Parameter::Integer(held.subject_id)], |row| row.get::<i64>(0)).await?;
+        if epoch == Some(held.epoch) { Ok(()) } else { Err(Error::ErasedMeanwhile) }
     }
+}
+
+fn names(subject: &Subject) -> [Parameter<'_>; 2] {
+    [Parameter::Text(subject.application().as_str()), Parameter::Text(subject.user_token().as_str())]
 }
 
 impl Repository {
     /// Locks the subject for an import until the transaction ends; makes it if there is none.
     pub(super) async fn lock_for_import(&self, transaction: &DatabaseTransaction, subject: &Subject) -> Result<Held, Error> {
-        if let Some(row) = find(subject).lock_exclusive().one(transaction).await? {
+        let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
+        if let Some(row) = find(Expr::val(application), Expr::val(user_token)).lock_exclusive().one(transaction).await? {
             return Ok(row.into());
         }
         let row = subject::ActiveModel {
@@ -115,10 +128,10 @@ pub(super) async fn lock_for_erasure(transaction: &DatabaseTransaction, subject:
     Ok(rows.into_iter().next().map(Held::from))
 }
 
-fn find(subject: &Subject) -> sea_orm::Select<subject::Entity> {
+fn find(application_id: Expr, user_token: Expr) -> Select<subject::Entity> {
     subject::Entity::find()
-        .filter(subject::Column::ApplicationId.eq(subject.application().as_str()))
-        .filter(subject::Column::UserToken.eq(subject.user_token().as_str()))
+        .filter(Expr::col(subject::Column::ApplicationId).eq(application_id))
+        .filter(Expr::col(subject::Column::UserToken).eq(user_token))
 }
 
 /// Deletes the subject's rows of a table that also meet `more`; tells how many.

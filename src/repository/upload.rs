@@ -1,6 +1,9 @@
 //! Uploads and their embeddings: rows and records, and reading them in order. Their content is the vault's.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter, QueryTrait, Select,
+    sea_query::{Expr, ExprTrait},
+};
 
 use super::{
     Error, Held,
@@ -8,7 +11,8 @@ use super::{
         upload::{Column, Entity, Model},
         upload_embedding,
     },
-    page::{Page, PageSize, in_order, read_page},
+    page::{Page, PageSize, in_order, paged, read_in_order},
+    query::{Pages, Parameter, Query, integer, text},
     reader::Reading,
     row::FromRow,
 };
@@ -16,6 +20,18 @@ use crate::domain::{
     record::{RecordKey, Upload, UploadEmbedding},
     timestamp::Timestamp,
 };
+
+static ALL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
+static LIVE: Pages = Pages::new(|continues| paged(live(in_order(continues))));
+static PERSONAL: Pages = Pages::new(|continues| paged(live(in_order(continues)).filter(Column::InstitutionId.is_null())));
+static LIVE_BY_ID: Query = Query::new(|_| {
+    let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(integer())).filter(Expr::col(Column::Id).eq(text()));
+    live(of_subject).into_query()
+});
+
+fn live(select: Select<Entity>) -> Select<Entity> {
+    select.filter(Column::DeletedAt.is_null())
+}
 
 impl Reading {
     /// A page of the subject's uploads after `after`.
@@ -29,11 +45,8 @@ impl Reading {
         include_deleted: bool,
         size: &mut PageSize,
     ) -> Result<Page<Upload>, Error> {
-        let mut select = in_order::<Entity>(held, after);
-        if !include_deleted {
-            select = select.filter(Column::DeletedAt.is_null());
-        }
-        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
+        let pages = if include_deleted { &ALL } else { &LIVE };
+        read_in_order(self, pages, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
     /// A page of the subject's personal uploads after `after` that are not deleted: what the vault scope erases.
@@ -41,8 +54,7 @@ impl Reading {
     /// # Errors
     /// When the database does not answer.
     pub async fn personal_uploads(&mut self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Upload>, Error> {
-        let select = in_order::<Entity>(held, after).filter(Column::DeletedAt.is_null()).filter(Column::InstitutionId.is_null());
-        read_page(self, select, size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
+        read_in_order(self, &PERSONAL, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
     /// One upload that is not deleted.
@@ -50,9 +62,8 @@ impl Reading {
     /// # Errors
     /// When the database does not answer.
     pub async fn live_upload(&mut self, held: &Held, id: &str) -> Result<Option<Upload>, Error> {
-        let select =
-            Entity::find().filter(Column::SubjectId.eq(held.subject_id)).filter(Column::Id.eq(id)).filter(Column::DeletedAt.is_null());
-        Ok(self.one(select).await?.map(record))
+        let parameters = [Parameter::Integer(held.subject_id), Parameter::Text(id)];
+        self.one(&LIVE_BY_ID, &parameters, |row| Ok(record(Model::from_row(row)?))).await
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
         digest::RecordDigest,
         limits::{MAX_JSON_DEPTH, MAX_RECORD_BYTES},
         record::{Message, RecordKey},
+        timestamp::Timestamp,
         violation::{Complaint, FieldViolation},
     },
     grpc::proto::{self, ToolOutputType, message_part::Part},
@@ -57,18 +58,18 @@ pub(crate) fn message(message: proto::Message, conversation_id: &str) -> Result<
 /// The encoding of the fields of a message that come before its body.
 pub(crate) fn head(key: &RecordKey, conversation_id: &str) -> Vec<u8> {
     let mut head = Vec::with_capacity(24 + key.id.len() + conversation_id.len());
-    put_head(key, conversation_id, &mut head);
+    put_head(key.created_at, &key.id, conversation_id, &mut head);
     head
 }
 
 /// Appends that encoding to `head`.
-pub(crate) fn put_head(key: &RecordKey, conversation_id: &str, head: &mut Vec<u8>) {
-    for (field, text) in [(1, key.id.as_str()), (2, conversation_id)] {
+pub(crate) fn put_head(created_at: Timestamp, id: &str, conversation_id: &str, head: &mut Vec<u8>) {
+    for (field, text) in [(1, id), (2, conversation_id)] {
         encoding::encode_key(field, WireType::LengthDelimited, head);
         encoding::encode_varint(text.len() as u64, head);
         head.extend_from_slice(text.as_bytes());
     }
-    encoding::message::encode(3, &super::time::timestamp(key.created_at), head);
+    encoding::message::encode(3, &super::time::timestamp(created_at), head);
 }
 
 fn largest_part(message: &proto::Message) -> Option<usize> {

@@ -5,6 +5,7 @@ use std::{ops::ControlFlow, os::unix::fs::PermissionsExt};
 use sea_orm::{DbBackend, Statement};
 
 use super::*;
+use crate::repository::query::Text;
 
 #[tokio::test]
 async fn every_sqlite_connection_has_the_settings_that_erasing_and_surviving_rest_on() {
@@ -31,7 +32,8 @@ async fn every_sqlite_connection_has_the_settings_that_erasing_and_surviving_res
         query_only = Some(row.get::<i64>(0)?);
         Ok(ControlFlow::Break(()))
     };
-    reader.snapshot().unwrap().read(&Statement::from_string(DbBackend::Sqlite, "PRAGMA query_only"), read).unwrap();
+    let query_only_of = Text { sql: "PRAGMA query_only".to_owned(), parameters: 0 };
+    reader.snapshot().unwrap().read(&query_only_of, &[], read).unwrap();
     assert_eq!(query_only, Some(1));
     for name in ["userdata.db", "userdata.db-wal", "userdata.db-shm"] {
         let mode = fs::metadata(file.with_file_name(name)).unwrap().permissions().mode();
