@@ -80,8 +80,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(server: &Server, key: &str) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", server.address))?;
-        Self::connect_to(endpoint, key).await
+        Self::connect_to_address(&server.address, key).await
+    }
+
+    pub(crate) async fn connect_to_address(address: &str, key: &str) -> anyhow::Result<Self> {
+        Self::connect_to(Endpoint::from_shared(format!("http://{address}"))?, key).await
     }
 
     /// Reads so slowly that the window of a connection matters: the smallest there is.
