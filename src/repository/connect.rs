@@ -11,11 +11,17 @@ use std::{
 use migrations::{Migrator, MigratorTrait, SchemaManager};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    sqlx::sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        ConnectOptions as _,
+        postgres::PgConnectOptions,
+        sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous},
+    },
 };
 
 use super::{
     Error, Repository,
+    error::from_sqlx,
+    postgres_reader::PostgresReader,
     reader::Reader,
     sqlite_log::{self, SqliteLog},
     sqlite_reader::SqliteReader,
@@ -33,7 +39,10 @@ const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 const LOCK_WAIT: &str = "10s";
 
 /// How long a call waits for a connection before it is told that the database is away.
-const ACQUIRE: Duration = Duration::from_secs(5);
+pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// A connection that was idle for longer is tested before it is used.
+pub(super) const IDLE: Duration = Duration::from_secs(5);
 
 /// The database engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,9 +159,12 @@ impl Repository {
                 Self { engine, write, read: Reader::Sqlite(read), watch, log: Some(log), clock }
             }
             Engine::Postgres => {
-                let pool = open_postgres(url, max_connections).await?;
+                let readers = (max_connections / 2).max(1);
+                let write = open_postgres(url, max_connections.saturating_sub(readers)).await?;
                 let watch = open_postgres(url, 1).await?;
-                Self { engine, write: pool.clone(), read: Reader::Postgres(pool), watch, log: None, clock }
+                let options: PgConnectOptions = url.url.as_str().parse().map_err(|error| from_sqlx(&error))?;
+                let read = PostgresReader::new(for_service(options).disable_statement_logging(), readers);
+                Self { engine, write, read: Reader::Postgres(read), watch, log: None, clock }
             }
         })
     }
@@ -224,7 +236,7 @@ impl Repository {
     /// # Errors
     /// When the database refuses.
     pub async fn close(self) -> Result<(), Error> {
-        self.read.close().await?;
+        self.read.close().await;
         self.watch.close().await?;
         self.write.close().await?;
         if let Some(log) = self.log {
@@ -299,15 +311,19 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
     options
         .max_connections(max_connections.max(1))
         .acquire_timeout(ACQUIRE)
-        .test_before_acquire_if_idle_for(Duration::from_secs(5))
+        .test_before_acquire_if_idle_for(IDLE)
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
-        .set_application_name("userdata")
-        .map_sqlx_postgres_opts(|options| match options.get_options() {
-            Some(of_url) if of_url.contains("lock_timeout") => options,
-            _ => options.options([("lock_timeout", LOCK_WAIT)]),
-        });
+        .map_sqlx_postgres_opts(for_service);
     Ok(Database::connect(options).await?)
+}
+
+fn for_service(options: PgConnectOptions) -> PgConnectOptions {
+    let options = options.application_name("userdata");
+    match options.get_options() {
+        Some(of_url) if of_url.contains("lock_timeout") => options,
+        _ => options.options([("lock_timeout", LOCK_WAIT)]),
+    }
 }
 
 #[cfg(test)]

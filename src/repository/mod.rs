@@ -15,6 +15,7 @@ mod memory;
 mod message;
 mod own_task;
 mod page;
+mod postgres_reader;
 mod query;
 mod reader;
 mod row;

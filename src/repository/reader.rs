@@ -1,16 +1,12 @@
-//! Reading: on one connection of PostgreSQL, or through SQLite's own interface.
+//! Reading, past sea-orm's executor: see `docs/adr/reads.md`.
 
 use std::ops::ControlFlow;
 
-use futures::TryStreamExt;
-use sea_orm::{
-    DatabaseConnection, DbBackend,
-    sqlx::{self, Arguments, Postgres, pool::PoolConnection, postgres::PgArguments},
-};
+use sea_orm::DbBackend;
 
 use super::{
     Error, Repository,
-    error::from_sqlx,
+    postgres_reader::{PostgresReader, PostgresReading},
     query::{Parameter, Query},
     row::Row,
     sqlite_reader::{SqliteReader, SqliteSnapshot},
@@ -19,7 +15,7 @@ use super::{
 /// Where reads go.
 #[derive(Clone, Debug)]
 pub(super) enum Reader {
-    Postgres(DatabaseConnection),
+    Postgres(PostgresReader),
     Sqlite(SqliteReader),
 }
 
@@ -28,9 +24,7 @@ pub(super) enum Reader {
 pub struct Reading(Connection);
 
 enum Connection {
-    /// Taken from sea-orm's pool for several reads: sqlx tests every connection that comes back, and for small reads that costs as much as
-    /// reading.
-    Postgres(PoolConnection<Postgres>),
+    Postgres(PostgresReading),
     Sqlite(SqliteSnapshot),
 }
 
@@ -41,10 +35,7 @@ impl Repository {
     /// When the database does not answer.
     pub async fn reading(&self) -> Result<Reading, Error> {
         Ok(Reading(match &self.read {
-            Reader::Postgres(pool) => {
-                let acquired = pool.get_postgres_connection_pool().acquire().await;
-                Connection::Postgres(acquired.map_err(|error| from_sqlx(&error))?)
-            }
+            Reader::Postgres(reader) => Connection::Postgres(reader.acquire().await?),
             Reader::Sqlite(reader) => Connection::Sqlite(reader.snapshot()?),
         }))
     }
@@ -56,21 +47,11 @@ impl Reading {
         &mut self,
         query: &'static Query,
         parameters: &[Parameter<'_>],
-        mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>,
+        take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
         match &mut self.0 {
             Connection::Sqlite(snapshot) => snapshot.read(query.text(DbBackend::Sqlite), parameters, take),
-            Connection::Postgres(connection) => {
-                let text = query.text(DbBackend::Postgres);
-                debug_assert_eq!(text.parameters, parameters.len(), "{}", text.sql);
-                let mut rows = sqlx::query_with(text.sql.as_str(), arguments(parameters)?).fetch(&mut **connection);
-                while let Some(row) = rows.try_next().await.map_err(|error| from_sqlx(&error))? {
-                    if take(Row::Postgres(&row))?.is_break() {
-                        break;
-                    }
-                }
-                Ok(())
-            }
+            Connection::Postgres(reading) => reading.read(query.text(DbBackend::Postgres), parameters, take).await,
         }
     }
 
@@ -91,25 +72,12 @@ impl Reading {
     }
 }
 
-fn arguments(parameters: &[Parameter<'_>]) -> Result<PgArguments, Error> {
-    let mut arguments = PgArguments::default();
-    for parameter in parameters {
-        let added = match parameter {
-            Parameter::Integer(number) => arguments.add(number),
-            Parameter::Text(text) => arguments.add(text),
-        };
-        added.map_err(|_| Error::Refused("a parameter cannot be sent".to_owned()))?;
-    }
-    Ok(arguments)
-}
-
 impl Reader {
     /// Ends all connections.
-    pub(super) async fn close(self) -> Result<(), Error> {
+    pub(super) async fn close(self) {
         match self {
-            Self::Postgres(pool) => pool.close().await?,
+            Self::Postgres(reader) => reader.close().await,
             Self::Sqlite(reader) => reader.close(),
         }
-        Ok(())
     }
 }

@@ -1,0 +1,132 @@
+//! Reading PostgreSQL. sqlx's pool tests each connection that comes back to it by a round trip, which is as much as a small read, so the
+//! connections for reading are kept here: what goes wrong with one is seen when it is used. Absent on purpose: writing, which stays with
+//! sea-orm and its pool.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use futures::TryStreamExt;
+use sea_orm::sqlx::{
+    self, Arguments, ConnectOptions, Connection,
+    postgres::{PgArguments, PgConnectOptions, PgConnection},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::{
+    Error,
+    connect::{ACQUIRE, IDLE},
+    error::from_sqlx,
+    query::{Parameter, Text},
+    row::Row,
+};
+
+/// Connections that only read, made as they are needed.
+#[derive(Clone, Debug)]
+pub(super) struct PostgresReader {
+    options: Arc<PgConnectOptions>,
+    /// One permit for each connection in use or to be made.
+    room: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<(PgConnection, Instant)>>>,
+}
+
+impl PostgresReader {
+    pub(super) fn new(options: PgConnectOptions, max_connections: u32) -> Self {
+        Self { options: Arc::new(options), room: Arc::new(Semaphore::new(max_connections as usize)), idle: Arc::default() }
+    }
+
+    /// A connection, once there is one.
+    pub(super) async fn acquire(&self) -> Result<PostgresReading, Error> {
+        let connection = async {
+            // The room is never closed.
+            let room = Arc::clone(&self.room).acquire_owned().await.map_err(|error| Error::Unavailable(error.to_string()))?;
+            // One that was idle for long may have been cut without a word.
+            while let Some((mut connection, since)) = self.pop() {
+                if since.elapsed() < IDLE || connection.ping().await.is_ok() {
+                    return Ok::<_, Error>((connection, room));
+                }
+            }
+            Ok((self.options.connect().await.map_err(|error| from_sqlx(&error))?, room))
+        };
+        let late = |_| Error::Unavailable("no connection for reading became free".to_owned());
+        let (connection, room) = timeout(ACQUIRE, connection).await.map_err(late)??;
+        Ok(PostgresReading { connection: Some(connection), is_sound: true, reader: self.clone(), _room: room })
+    }
+
+    /// Ends the idle connections.
+    pub(super) async fn close(&self) {
+        while let Some((connection, _)) = self.pop() {
+            // One that cannot say goodbye is gone.
+            let _ = connection.close().await;
+        }
+    }
+
+    fn pop(&self) -> Option<(PgConnection, Instant)> {
+        self.idle().pop()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(PgConnection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use.
+pub(super) struct PostgresReading {
+    /// `None` only while it is dropped.
+    connection: Option<PgConnection>,
+    /// Whether its last read came to its end: only then it is used again.
+    is_sound: bool,
+    reader: PostgresReader,
+    _room: OwnedSemaphorePermit,
+}
+
+impl PostgresReading {
+    /// Gives the rows that a query finds to `take`, until there are no more, or it breaks off.
+    pub(super) async fn read(
+        &mut self,
+        text: &'static Text,
+        parameters: &[Parameter<'_>],
+        mut take: impl FnMut(Row<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        debug_assert_eq!(text.parameters, parameters.len(), "{}", text.sql);
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        self.is_sound = false;
+        let mut rows = sqlx::query_with(text.sql.as_str(), arguments(parameters)?).fetch(connection);
+        while let Some(row) = rows.try_next().await.map_err(|error| from_sqlx(&error))? {
+            if take(Row::Postgres(&row))?.is_break() {
+                // sqlx reads the rest away before it sends anything else.
+                break;
+            }
+        }
+        drop(rows);
+        self.is_sound = true;
+        Ok(())
+    }
+}
+
+impl Drop for PostgresReading {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && self.is_sound
+        {
+            self.reader.idle().push((connection, Instant::now()));
+        }
+    }
+}
+
+fn arguments(parameters: &[Parameter<'_>]) -> Result<PgArguments, Error> {
+    let mut arguments = PgArguments::default();
+    for parameter in parameters {
+        let added = match parameter {
+            Parameter::Integer(number) => arguments.add(number),
+            Parameter::Text(text) => arguments.add(text),
+        };
+        added.map_err(|_| Error::Refused("a parameter cannot be sent".to_owned()))?;
+    }
+    Ok(arguments)
+}
