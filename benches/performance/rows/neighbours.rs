@@ -22,7 +22,7 @@ const SHARE: f64 = 0.25;
 pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let data = world.main(engine)?;
     let users = data.tokens("small_");
-    let (mut pairs, mut rate) = (Vec::new(), 0.0);
+    let (mut pairs, mut controls, mut rate) = (Vec::new(), Vec::new(), 0.0);
     for _ in 0..world.rounds {
         let copy = data.database.copy("bench_copy")?;
         let server = Server::ours(&copy, world.folder(), &[])?;
@@ -38,6 +38,8 @@ pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow:
             Ok(())
         };
         let alone = load(&server, &copy, &client, &users, rate, pause).await?;
+        let counting = load(&server, &copy, &client, &users, rate, count_for(time)).await?;
+        controls.push((counting, alone));
         let beside = load(&server, &copy, &client, &users, rate, large_user(&server, &data, world)).await?;
         server.stop().await?;
         pairs.push((beside, alone));
@@ -47,8 +49,21 @@ pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow:
     let calls = Outcome::of((9, engine), (what("calls per second"), "alone"), goal, pairs.clone(), |beside, alone| {
         beside.per_second() / alone.per_second()
     });
-    let p99 = Outcome::of((9, engine), (what("p99"), "alone"), goal, pairs, |beside, alone| alone.p99 / beside.p99);
-    Ok(vec![calls, p99])
+    let p99 =
+        |of: String, goal, pairs| Outcome::of((9, engine), (of, "alone"), goal, pairs, |beside: &Sample, alone| alone.p99 / beside.p99);
+    let control = p99("p99 beside a thread that only counts, and no large user".to_owned(), (Goal::None, 0.97), controls);
+    Ok(vec![calls, p99(what("p99"), goal, pairs), control])
+}
+
+/// Keeps a processor busy with nothing: what the machine's scheduler makes of that is what nobody's work can be better than.
+async fn count_for(time: Duration) -> anyhow::Result<()> {
+    let count = move || {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            std::hint::spin_loop();
+        }
+    };
+    Ok(tokio::task::spawn_blocking(count).await?)
 }
 
 /// Has the largest user exported and erased by a client in a thread of its own: what it takes to read an export is not to hold up the
