@@ -2,11 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{
-    digest::RecordDigest,
-    record::{FIXED_BYTES, RecordKey},
-    timestamp::Timestamp,
-};
+use super::{digest::RecordDigest, record::RecordKey, timestamp::Timestamp};
 
 /// Some messages in order.
 #[derive(Default)]
@@ -44,11 +40,12 @@ impl MessagePage {
         Self { bodies: Vec::with_capacity(bytes), ..Self::default() }
     }
 
-    /// Appends a message.
-    pub fn push(&mut self, created_at: Timestamp, id: &str, body: &[u8], digest: RecordDigest) {
+    /// Appends a message; tells how many bytes it takes.
+    pub fn push(&mut self, created_at: Timestamp, id: &str, body: &[u8], digest: RecordDigest) -> usize {
         self.ids.push_str(id);
         self.bodies.extend_from_slice(body);
         self.rows.push(Row { created_at, id_end: self.ids.len(), body_end: self.bodies.len(), digest });
+        size_of::<Row>() + id.len() + body.len()
     }
 
     /// How many messages there are.
@@ -93,9 +90,9 @@ impl MessageRun {
         self.page.get(self.rows.end - 1).key()
     }
 
-    /// About how many bytes they take in memory.
+    /// How many bytes they take in memory.
     pub fn bytes(&self) -> usize {
-        self.iter().map(|message| FIXED_BYTES + message.body.len()).sum()
+        self.iter().map(|message| size_of::<Row>() + message.id.len() + message.body.len()).sum()
     }
 }
 

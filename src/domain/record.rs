@@ -226,7 +226,7 @@ pub struct CompactionCacheEntry {
 }
 
 /// What a record takes in memory beside its texts, about.
-pub const FIXED_BYTES: usize = 256;
+const FIXED_BYTES: usize = 256;
 
 fn length(text: &Option<String>) -> usize {
     text.as_ref().map_or(0, String::len)
@@ -240,13 +240,6 @@ impl Conversation {
     /// About how many bytes it takes in memory.
     pub fn bytes(&self) -> usize {
         FIXED_BYTES + length(&self.title)
-    }
-}
-
-impl Message {
-    /// About how many bytes it takes in memory.
-    pub fn bytes(&self) -> usize {
-        FIXED_BYTES + self.body.len()
     }
 }
 

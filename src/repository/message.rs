@@ -18,7 +18,7 @@ use super::{
 use crate::domain::{
     digest::RecordDigest,
     message_run::{MessagePage, MessageRun},
-    record::{FIXED_BYTES, Message, RecordKey},
+    record::{Message, RecordKey},
     timestamp::Timestamp,
 };
 
@@ -52,14 +52,13 @@ impl Reading {
         let mut conversations: Vec<(Arc<RecordKey>, usize)> = Vec::new();
         let is_last = scan(self, query, &parameters, size, |row| {
             // In the order of the table: subject_id, conversation_created_at, conversation_id, created_at, id, body, digest.
-            let (created_at, id) = (Timestamp(row.get(1)?), row.text(2)?);
-            if conversations.last().is_none_or(|(last, _)| last.created_at != created_at || last.id != id) {
-                conversations.push((Arc::new(RecordKey { created_at, id: id.to_owned() }), page.len()));
+            let conversation = row.text(2)?;
+            if conversations.last().is_none_or(|(last, _)| last.id != conversation) {
+                let key = RecordKey { created_at: Timestamp(row.get(1)?), id: conversation.to_owned() };
+                conversations.push((Arc::new(key), page.len()));
             }
-            let body = row.bytes(5)?;
             let digest = row.bytes(6)?.try_into().map_err(|_| Error::Corrupt("messages.digest: not 32 bytes"))?;
-            page.push(Timestamp(row.get(3)?), row.text(4)?, body, RecordDigest::from_bytes(digest));
-            Ok(FIXED_BYTES + body.len())
+            Ok(page.push(Timestamp(row.get(3)?), row.text(4)?, row.bytes(5)?, RecordDigest::from_bytes(digest)))
         });
         let is_last = is_last.await?;
         let page = Arc::new(page);
