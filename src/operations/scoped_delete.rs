@@ -59,7 +59,7 @@ struct Removals {
 async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, Error> {
     let Stores { repository, vault } = stores;
     let mut removals = Removals::default();
-    let Some(held) = repository.begin_erasure(subject).await? else { return Ok(removals) };
+    let Some(held) = repository.begin_erasing_uploads(subject).await? else { return Ok(removals) };
     let (mut after, mut size) = (None, PageSize::default());
     loop {
         let page = repository.reading().await?.personal_uploads(&held, after.as_ref(), &mut size).await?;

@@ -7,6 +7,7 @@ mod compaction_cache;
 mod connect;
 mod conversation;
 mod delete_messages;
+mod effects;
 mod entity;
 mod error;
 mod feedback;
