@@ -1,8 +1,6 @@
 //! ScopedDelete: first the objects of the vault, which no transaction covers, then everything in the database in one effect. The epoch is
 //! raised before the first object goes, so that no export shows a vault that is half erased.
 
-use futures::{StreamExt, stream};
-
 use super::{Error, Stores};
 use crate::{
     domain::{
@@ -12,9 +10,6 @@ use crate::{
     },
     repository::{PageSize, in_own_task},
 };
-
-/// How many objects are removed at once.
-const REMOVALS: usize = 16;
 
 /// Erases the scopes of the subject. An upload whose object cannot be removed is named in the report, and its record left alone.
 ///
@@ -40,12 +35,8 @@ async fn erase_records(stores: &Stores, subject: &Subject, scopes: Scopes, vault
 /// Removes what an import may have written after the first removal and before the uploads were marked. Later it finds them marked, and
 /// takes its content back itself.
 async fn remove_again(stores: &Stores, subject: &Subject, removed: &[String]) {
-    let removals = removed.iter().cloned().map(|upload_id| async move { stores.vault.remove(subject, &upload_id).await });
-    let mut outcomes = stream::iter(removals).buffer_unordered(REMOVALS);
-    while let Some(outcome) = outcomes.next().await {
-        if outcome.is_err() {
-            tracing::error!("an object was removed but could not be removed again; if it was imported meanwhile, it is still there");
-        }
+    if !removed.is_empty() && stores.vault.remove_what_is_left(subject, removed).await.is_err() {
+        tracing::error!("objects were removed but it could not be seen to that they stay so; what was imported meanwhile is still there");
     }
 }
 
@@ -64,13 +55,10 @@ async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, 
     loop {
         let page = repository.reading().await?.personal_uploads(&held, after.as_ref(), &mut size).await?;
         after = page.records.last().map(|upload| upload.key.clone());
-        let mut outcomes = stream::iter(page.records)
-            .map(|upload| async move {
-                let outcome = vault.remove(subject, &upload.key.id).await;
-                (upload.key.id, outcome)
-            })
-            .buffered(REMOVALS);
-        while let Some((upload_id, outcome)) = outcomes.next().await {
+        let upload_ids: Vec<&str> = page.records.iter().map(|upload| upload.key.id.as_str()).collect();
+        let outcomes = vault.remove(subject, &upload_ids).await;
+        for (upload, outcome) in page.records.into_iter().zip(outcomes) {
+            let upload_id = upload.key.id;
             match outcome {
                 Ok(()) => removals.removed.push(upload_id),
                 Err(error) => removals.failed.push(UploadFailure { upload_id, error: error.to_string() }),
