@@ -16,7 +16,8 @@ use super::Error;
 /// How many effects make one trip: each names up to 512 ids, and PostgreSQL takes 65,535 parameters.
 const AT_ONCE: usize = 64;
 
-/// Effects that do not depend on each other: no two change the same row, and none minds what another has changed.
+/// Effects that do not depend on each other: no two change the same row, and none minds what another has changed. A count
+/// minds, and is added before those it must not see.
 pub(super) struct Effects<R>(Vec<Effect<R>>);
 
 struct Effect<R> {
@@ -24,8 +25,9 @@ struct Effect<R> {
     tell: Tell<R>,
 }
 
-/// A statement that changes rows.
+/// A statement that changes rows, or finds those to be counted.
 pub(super) enum Change {
+    Count(SelectStatement),
     Update(UpdateStatement),
     Delete(DeleteStatement),
 }
@@ -45,6 +47,7 @@ impl From<DeleteStatement> for Change {
 impl Change {
     fn returning(&self, what: ReturningClause) -> Self {
         match self {
+            Self::Count(statement) => Self::Count(statement.clone()),
             Self::Update(statement) => Self::Update(statement.clone().returning(what).to_owned()),
             Self::Delete(statement) => Self::Delete(statement.clone().returning(what).to_owned()),
         }
@@ -52,6 +55,7 @@ impl Change {
 
     fn build(&self) -> (String, Values) {
         match self {
+            Self::Count(statement) => statement.build(SqliteQueryBuilder),
             Self::Update(statement) => statement.build(SqliteQueryBuilder),
             Self::Delete(statement) => statement.build(SqliteQueryBuilder),
         }
@@ -61,6 +65,7 @@ impl Change {
 impl From<Change> for SubQueryStatement {
     fn from(change: Change) -> Self {
         match change {
+            Change::Count(statement) => statement.into(),
             Change::Update(statement) => statement.into(),
             Change::Delete(statement) => statement.into(),
         }
@@ -83,6 +88,11 @@ impl<R> Effects<R> {
     /// Adds an effect; `tell` is given how many rows it changed.
     pub(super) fn add(&mut self, change: impl Into<Change>, tell: fn(&mut R, u64)) {
         self.0.push(Effect { change: change.into(), tell: Tell::Rows(tell) });
+    }
+
+    /// Adds a count; `tell` is given how many rows `select` finds before the effects that are added later.
+    pub(super) fn count(&mut self, select: SelectStatement, tell: fn(&mut R, u64)) {
+        self.0.push(Effect { change: Change::Count(select), tell: Tell::Rows(tell) });
     }
 
     /// Adds an effect; `tell` is given the number in `column` of every row it changed.
@@ -140,14 +150,22 @@ fn all_in_one<R>(effects: &[Effect<R>]) -> WithQuery {
 fn one_after_the_other<R>(effects: &[Effect<R>]) -> Statement {
     let (mut sql, mut values) = (String::new(), Vec::new());
     for (nth, Effect { change, tell }) in effects.iter().enumerate() {
-        let ((change, parameters), told) = match tell {
-            Tell::Rows(_) => (change.build(), format!("SELECT {nth}, changes(); ")),
+        let (text, parameters) = match tell {
+            Tell::Rows(_) => {
+                let (text, parameters) = change.build();
+                let told = match change {
+                    Change::Count(_) => format!("SELECT {nth}, COUNT(*) FROM ({text}); "),
+                    _ => format!("{text}; SELECT {nth}, changes(); "),
+                };
+                (told, parameters)
+            }
             Tell::Each(column, _) => {
                 let returned = Query::returning().exprs([number(nth), Expr::col(column.clone())]);
-                (change.returning(returned).build(), String::new())
+                let (text, parameters) = change.returning(returned).build();
+                (format!("{text}; "), parameters)
             }
         };
-        sql.push_str(&format!("{change}; {told}"));
+        sql.push_str(&text);
         values.extend(parameters.0);
     }
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)

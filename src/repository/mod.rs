@@ -37,6 +37,7 @@ pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
 pub use reader::Reading;
 pub use subject::Held;
+pub use transaction::Tries;
 
 use reader::Reader;
 use sea_orm::DatabaseConnection;

@@ -1,42 +1,44 @@
 //! Erasing scopes of a subject's personal data, in one transaction.
 
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{DeleteStatement, Expr, ExprTrait, UpdateStatement},
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{DeleteStatement, Expr, SelectStatement, UpdateStatement},
 };
 
 use super::{
     Error, Held, Repository, conversation,
     effects::Effects,
     entity::{
-        assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, subject as subjects,
-        upload as uploads, upload_embedding,
+        assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, upload as uploads,
+        upload_embedding,
     },
     subject::{delete_rows, lock_for_erasure, raise_epoch, update_rows},
     transaction::{Tries, in_transaction},
     upload,
 };
-use crate::domain::{record::DELETED, report::ScopesErased, scope::Scopes, subject::Subject};
+use crate::domain::{
+    record::DELETED,
+    report::{ScopesErased, UploadFailure},
+    scope::Scopes,
+    subject::Subject,
+};
 
 /// How many ids are named in one statement, at the most.
 const IDS: usize = 512;
 
 impl Repository {
     /// Begins an erasure whose first step is outside of the database: raises the subject's epoch, so that exports which see some of that
-    /// step end. `None` if the subject holds no upload that the step is about.
+    /// step end.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn begin_erasing_uploads(&self, subject: &Subject) -> Result<Option<Held>, Error> {
-        let own = Expr::col((uploads::Entity, uploads::Column::SubjectId)).eq(Expr::col((subjects::Entity, subjects::Column::Id)));
-        let live = uploads::Entity::find().select_only().expr(Expr::val(1)).filter(own).filter(upload::personal_and_live()).into_query();
-        let holds_some = Condition::all().add(Expr::exists(live));
+    pub async fn begin_erasure(&self, subject: &Subject) -> Result<(), Error> {
         // A statement that is a transaction by itself: a caller that leaves has it happen or not, and leaves nothing open.
-        let mut tries = Tries::new("begin_erasing_uploads");
+        let mut tries = Tries::new("begin_erasure");
         loop {
-            match raise_epoch(self.write(), subject, holds_some.clone()).await {
+            match raise_epoch(self.write(), subject).await {
                 Err(Error::Conflict(reason)) if tries.again(&reason) => {}
-                outcome => return outcome,
+                outcome => return outcome.map(drop),
             }
         }
     }
@@ -44,16 +46,27 @@ impl Repository {
     /// Erases the scopes. Of the vault, marks the uploads in `removed`, whose objects are gone, and removes their embeddings.
     ///
     /// # Errors
-    /// When the database does not answer; then nothing has changed.
-    pub async fn erase_scopes(&self, subject: &Subject, scopes: Scopes, removed: &[String]) -> Result<ScopesErased, Error> {
+    /// [`Error::ImportedMeanwhile`] when the vault holds personal uploads neither in `removed` nor in `failed`; others when the database does
+    /// not answer. Then nothing has changed.
+    pub async fn erase_scopes(
+        &self,
+        subject: &Subject,
+        scopes: Scopes,
+        removed: &[String],
+        failed: &[UploadFailure],
+    ) -> Result<ScopesErased, Error> {
         let report = in_transaction!(self, "erase_scopes", transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
             let Some(held) = lock_for_erasure(transaction, subject).await? else { return Ok(None) };
             self.log_will_hold_erased();
-            let mut report = ScopesErased::default();
+            let mut erased = Erased::default();
             let erasure = Erasure { held, now: self.clock.now().0 };
-            erasure.effects(scopes, removed).take_place(transaction, &mut report).await?;
-            Ok(Some(report))
+            erasure.effects(scopes, removed, failed).take_place(transaction, &mut erased).await?;
+            // To go on would erase the memories of an import and leave its upload: it would be neither before the erasure nor after it.
+            if erased.uploads_unseen != 0 {
+                return Err(Error::ImportedMeanwhile);
+            }
+            Ok(Some(erased.report))
         })?;
         if report.is_some() {
             self.empty_log_of_erased().await;
@@ -62,40 +75,54 @@ impl Repository {
     }
 }
 
+#[derive(Default)]
+struct Erased {
+    report: ScopesErased,
+    /// How many uploads the removal of objects knew nothing of.
+    uploads_unseen: i64,
+}
+
 struct Erasure {
     held: Held,
     now: i64,
 }
 
 impl Erasure {
-    fn effects(&self, scopes: Scopes, removed: &[String]) -> Effects<ScopesErased> {
-        let mut effects: Effects<ScopesErased> = Effects::none();
+    fn effects(&self, scopes: Scopes, removed: &[String], failed: &[UploadFailure]) -> Effects<Erased> {
+        let mut effects: Effects<Erased> = Effects::none();
         let chosen = scopes.chosen();
         if chosen.dialogues {
-            effects.add(self.forget_dialogues(), |report, rows| report.dialogues += rows);
-            effects.add(self.purge_compaction_cache(), |report, rows| report.compaction_cache += rows);
+            effects.add(self.forget_dialogues(), |erased, rows| erased.report.dialogues += rows);
+            effects.add(self.purge_compaction_cache(), |erased, rows| erased.report.compaction_cache += rows);
         }
         if chosen.vault {
+            // Before any is marked.
+            effects.count(self.personal_uploads(), |erased, rows| erased.uploads_unseen += rows as i64);
+            let seen: Vec<&str> = removed.iter().chain(failed.iter().map(|failure| &failure.upload_id)).map(String::as_str).collect();
+            for ids in seen.chunks(IDS) {
+                let seen = self.personal_uploads().and_where(uploads::Column::Id.is_in(in_few_lengths(ids))).to_owned();
+                effects.count(seen, |erased, rows| erased.uploads_unseen -= rows as i64);
+            }
             for ids in removed.chunks(IDS) {
                 effects.add(self.delete_embeddings(ids), |_, _| {});
-                effects.add_each(self.mark_uploads(ids), uploads::Column::SizeBytes, |report, size| {
-                    report.uploads += 1;
-                    report.bytes = report.bytes.saturating_add(size);
+                effects.add_each(self.mark_uploads(ids), uploads::Column::SizeBytes, |erased, size| {
+                    erased.report.uploads += 1;
+                    erased.report.bytes = erased.report.bytes.saturating_add(size);
                 });
             }
         }
         if chosen.memory {
             let personal = delete_rows::<memory::Entity>(&self.held).filter(memory::Column::InstitutionId.is_null());
-            effects.add(personal.into_query(), |report, rows| report.memories += rows);
+            effects.add(personal.into_query(), |erased, rows| erased.report.memories += rows);
         }
         if chosen.assistants {
-            effects.add(self.mark_assistants(), |report, rows| report.assistants += rows);
+            effects.add(self.mark_assistants(), |erased, rows| erased.report.assistants += rows);
         }
         if chosen.feedback {
-            effects.add(self.mark_feedback(), |report, rows| report.feedback += rows);
+            effects.add(self.mark_feedback(), |erased, rows| erased.report.feedback += rows);
         }
         if chosen.sessions {
-            effects.add(delete_rows::<session::Entity>(&self.held).into_query(), |report, rows| report.sessions += rows);
+            effects.add(delete_rows::<session::Entity>(&self.held).into_query(), |erased, rows| erased.report.sessions += rows);
         }
         effects
     }
@@ -117,6 +144,12 @@ impl Erasure {
             .into_query();
         let derived = compaction_cache::Column::ConversationId.in_subquery(personal);
         delete_rows::<compaction_cache::Entity>(&self.held).filter(derived).into_query()
+    }
+
+    fn personal_uploads(&self) -> SelectStatement {
+        let of_subject =
+            uploads::Entity::find().select_only().expr(Expr::val(1)).filter(uploads::Column::SubjectId.eq(self.held.subject_id));
+        of_subject.filter(upload::personal_and_live()).into_query()
     }
 
     fn delete_embeddings(&self, of: &[String]) -> DeleteStatement {
@@ -151,7 +184,7 @@ impl Erasure {
 }
 
 /// The ids, the last of them repeated: statements are kept prepared, and there is one for each number of ids that they name.
-fn in_few_lengths(ids: &[String]) -> impl Iterator<Item = &str> {
+fn in_few_lengths<T: AsRef<str>>(ids: &[T]) -> impl Iterator<Item = &str> {
     let length = ids.len().next_power_of_two();
-    ids.iter().chain(ids.last().into_iter().cycle()).take(length).map(String::as_str)
+    ids.iter().chain(ids.last().into_iter().cycle()).take(length).map(AsRef::as_ref)
 }

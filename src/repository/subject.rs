@@ -2,8 +2,8 @@
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait,
-    Select, UpdateMany,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select,
+    UpdateMany,
     sea_query::{self, Expr, OnConflict},
 };
 
@@ -120,16 +120,15 @@ impl Repository {
 
 /// Locks the subject for an erasure until the transaction ends, and raises its epoch; `None` if nothing was ever held about it.
 pub(super) async fn lock_for_erasure(transaction: &DatabaseTransaction, subject: &Subject) -> Result<Option<Held>, Error> {
-    raise_epoch(transaction, subject, Condition::all()).await
+    raise_epoch(transaction, subject).await
 }
 
-/// Raises the epoch of the subject if it meets `more`.
-pub(super) async fn raise_epoch<C: ConnectionTrait>(connection: &C, subject: &Subject, more: Condition) -> Result<Option<Held>, Error> {
+/// Raises the epoch of the subject; `None` if nothing was ever held about it.
+pub(super) async fn raise_epoch<C: ConnectionTrait>(connection: &C, subject: &Subject) -> Result<Option<Held>, Error> {
     let rows = subject::Entity::update_many()
         .col_expr(subject::Column::Epoch, Expr::col(subject::Column::Epoch).add(1))
         .filter(subject::Column::ApplicationId.eq(subject.application().as_str()))
         .filter(subject::Column::UserToken.eq(subject.user_token().as_str()))
-        .filter(more)
         .exec_with_returning(connection)
         .await?;
     Ok(rows.into_iter().next().map(Held::from))

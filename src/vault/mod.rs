@@ -106,9 +106,17 @@ impl Vault {
         ContentWriter::new(Arc::clone(&self.store), self.location(subject, upload_id))
     }
 
+    /// Whether no content of the subject is there.
+    ///
+    /// # Errors
+    /// When the store fails, or does not let its objects be listed.
+    pub async fn is_empty(&self, subject: &Subject) -> Result<bool, Error> {
+        Ok(self.store.list(Some(&self.folder(subject))).try_next().await?.is_none())
+    }
+
     /// Removes the content of uploads: what became of each, in their order. One already gone counts as removed; one that failed may be there
     /// still.
-    pub async fn remove(&self, subject: &Subject, upload_ids: &[&str]) -> Vec<Result<(), Error>> {
+    pub async fn remove(&self, subject: &Subject, upload_ids: &[String]) -> Vec<Result<(), Error>> {
         let mut outcomes = Vec::with_capacity(upload_ids.len());
         for upload_ids in upload_ids.chunks(REMOVED_AT_ONCE) {
             let locations: Vec<Path> = upload_ids.iter().map(|upload_id| self.location(subject, upload_id)).collect();
