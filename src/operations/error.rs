@@ -30,6 +30,7 @@ impl From<repository::Error> for Error {
         match error {
             repository::Error::Unavailable(reason) => Self::DatabaseUnavailable(reason),
             repository::Error::Conflict(reason) => Self::Conflict(reason),
+            repository::Error::ImportedMeanwhile => Self::Conflict(error.to_string()),
             repository::Error::ErasedMeanwhile => Self::ErasedMeanwhile,
             repository::Error::Corrupt(_)
             | repository::Error::Refused(_)

@@ -1,7 +1,5 @@
 //! ScopedDelete: first the objects of the vault, which no transaction covers, then everything in the database in one effect. The epoch is
-//! raised before the first object goes, so that no export shows a vault that is half erased.
-
-use futures::{StreamExt, stream};
+//! raised before the first object goes, so that no export shows a vault that is half erased. An import in between has it begin again.
 
 use super::{Error, Stores};
 use crate::{
@@ -10,28 +8,35 @@ use crate::{
         scope::Scopes,
         subject::Subject,
     },
-    repository::{PageSize, in_own_task},
+    repository::{self, PageSize, Tries, in_own_task},
 };
-
-/// How many objects are removed at once.
-const REMOVALS: usize = 16;
 
 /// Erases the scopes of the subject. An upload whose object cannot be removed is named in the report, and its record left alone.
 ///
 /// # Errors
-/// When the database does not answer; then no record has changed, and objects that are gone already will count as removed by the next try.
+/// When the database does not answer, or imports bring new uploads again and again; then no record has changed, and objects that are gone
+/// already will count as removed by the next try.
 pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes) -> Result<ScopesErased, Error> {
-    let vaulted = if scopes.chosen().vault { remove_objects(stores, subject).await? } else { Removals::default() };
-    if vaulted.removed.is_empty() {
-        return erase_records(stores, subject, scopes, vaulted).await;
+    let mut tries = Tries::new("scoped_delete");
+    loop {
+        let vaulted = if scopes.chosen().vault { remove_objects(stores, subject).await? } else { Removals::default() };
+        let erased = if vaulted.removed.is_empty() {
+            erase_records(stores, subject, scopes, vaulted).await
+        } else {
+            // A caller that leaves now must not leave content behind that was imported after the removal, with a record that says it is
+            // deleted.
+            let (stores, subject) = (stores.clone(), subject.clone());
+            in_own_task(async move { erase_records(&stores, &subject, scopes, vaulted).await }).await
+        };
+        match erased {
+            Err(error @ repository::Error::ImportedMeanwhile) if tries.again(&error.to_string()) => {}
+            outcome => return Ok(outcome?),
+        }
     }
-    // A caller that leaves now must not leave content behind that was imported after the removal, with a record that says it is deleted.
-    let (stores, subject) = (stores.clone(), subject.clone());
-    in_own_task(async move { erase_records(&stores, &subject, scopes, vaulted).await }).await
 }
 
-async fn erase_records(stores: &Stores, subject: &Subject, scopes: Scopes, vaulted: Removals) -> Result<ScopesErased, Error> {
-    let mut report = stores.repository.erase_scopes(subject, scopes, &vaulted.removed).await?;
+async fn erase_records(stores: &Stores, subject: &Subject, scopes: Scopes, vaulted: Removals) -> Result<ScopesErased, repository::Error> {
+    let mut report = stores.repository.erase_scopes(subject, scopes, &vaulted.removed, &vaulted.failed).await?;
     report.uploads_failed = vaulted.failed;
     remove_again(stores, subject, &vaulted.removed).await;
     Ok(report)
@@ -40,12 +45,8 @@ async fn erase_records(stores: &Stores, subject: &Subject, scopes: Scopes, vault
 /// Removes what an import may have written after the first removal and before the uploads were marked. Later it finds them marked, and
 /// takes its content back itself.
 async fn remove_again(stores: &Stores, subject: &Subject, removed: &[String]) {
-    let removals = removed.iter().cloned().map(|upload_id| async move { stores.vault.remove(subject, &upload_id).await });
-    let mut outcomes = stream::iter(removals).buffer_unordered(REMOVALS);
-    while let Some(outcome) = outcomes.next().await {
-        if outcome.is_err() {
-            tracing::error!("an object was removed but could not be removed again; if it was imported meanwhile, it is still there");
-        }
+    if !removed.is_empty() && stores.vault.remove_what_is_left(subject, removed).await.is_err() {
+        tracing::error!("objects were removed but it could not be seen to that they stay so; what was imported meanwhile is still there");
     }
 }
 
@@ -58,26 +59,35 @@ struct Removals {
 
 async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, Error> {
     let Stores { repository, vault } = stores;
+    let upload_ids = personal_uploads(stores, subject).await?;
+    // Where there is no object, nobody can see a vault half erased. A store that does not tell is asked to remove them all the same.
+    if upload_ids.is_empty() || vault.is_empty(subject).await.unwrap_or(false) {
+        return Ok(Removals { removed: upload_ids, failed: Vec::new() });
+    }
+    repository.begin_erasure(subject).await?;
+    let outcomes = vault.remove(subject, &upload_ids).await;
     let mut removals = Removals::default();
-    let Some(held) = repository.begin_erasure(subject).await? else { return Ok(removals) };
+    for (upload_id, outcome) in upload_ids.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => removals.removed.push(upload_id),
+            Err(error) => removals.failed.push(UploadFailure { upload_id, error: error.to_string() }),
+        }
+    }
+    Ok(removals)
+}
+
+/// What the vault scope erases: the subject's personal uploads that are not deleted, by their ids.
+async fn personal_uploads(stores: &Stores, subject: &Subject) -> Result<Vec<String>, Error> {
+    let mut upload_ids = Vec::new();
+    let mut reading = stores.repository.reading().await?;
+    let Some(held) = reading.find(subject).await? else { return Ok(upload_ids) };
     let (mut after, mut size) = (None, PageSize::default());
     loop {
-        let page = repository.reading().await?.personal_uploads(&held, after.as_ref(), &mut size).await?;
+        let page = reading.personal_uploads(&held, after.as_ref(), &mut size).await?;
         after = page.records.last().map(|upload| upload.key.clone());
-        let mut outcomes = stream::iter(page.records)
-            .map(|upload| async move {
-                let outcome = vault.remove(subject, &upload.key.id).await;
-                (upload.key.id, outcome)
-            })
-            .buffered(REMOVALS);
-        while let Some((upload_id, outcome)) = outcomes.next().await {
-            match outcome {
-                Ok(()) => removals.removed.push(upload_id),
-                Err(error) => removals.failed.push(UploadFailure { upload_id, error: error.to_string() }),
-            }
-        }
+        upload_ids.extend(page.records.into_iter().map(|upload| upload.key.id));
         if page.is_last {
-            return Ok(removals);
+            return Ok(upload_ids);
         }
     }
 }

@@ -7,8 +7,9 @@ use sea_orm::{
 
 use super::{
     Error, Repository,
+    effects::Effects,
     entity::{compaction_cache, conversation, message},
-    subject::{delete_rows, lock_for_erasure},
+    subject::{delete_rows, lock_for_erasure, update_rows},
     transaction::in_transaction,
 };
 use crate::domain::{report::MessagesDeleted, subject::Subject};
@@ -36,16 +37,17 @@ impl Repository {
                         .eq(Expr::col((conversation::Entity, conversation::Column::Id))),
                 )
                 .into_query();
-            let conversations = conversation::Entity::update_many()
+            let counted = update_rows::<conversation::Entity>(&held)
                 .col_expr(conversation::Column::MessageCount, Expr::val(0))
-                .filter(conversation::Column::SubjectId.eq(held.subject_id))
-                .filter(Condition::any().add(conversation::Column::MessageCount.ne(0)).add(Expr::exists(own_message)))
-                .exec(transaction)
-                .await?
-                .rows_affected;
-            let messages = delete_rows::<message::Entity, _>(transaction, &held, Condition::all()).await?;
-            let compaction_cache = delete_rows::<compaction_cache::Entity, _>(transaction, &held, Condition::all()).await?;
-            Ok(Some(MessagesDeleted { messages, conversations, compaction_cache }))
+                .filter(Condition::any().add(conversation::Column::MessageCount.ne(0)).add(Expr::exists(own_message)));
+            let mut report = MessagesDeleted::default();
+            let mut effects = Effects::none();
+            effects.add(counted.into_query(), |report: &mut MessagesDeleted, rows| report.conversations += rows);
+            effects.add(delete_rows::<compaction_cache::Entity>(&held).into_query(), |report, rows| report.compaction_cache += rows);
+            effects.take_place(transaction, &mut report).await?;
+            // By itself: among the effects, PostgreSQL would set a row aside for each message.
+            report.messages = delete_rows::<message::Entity>(&held).exec(transaction).await?.rows_affected;
+            Ok(Some(report))
         })?;
         if report.is_some() {
             self.empty_log_of_erased().await;

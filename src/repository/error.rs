@@ -14,6 +14,9 @@ pub enum Error {
     /// The subject was erased while its data was read.
     #[error("the subject was erased meanwhile")]
     ErasedMeanwhile,
+    /// An upload was imported while the vault was erased.
+    #[error("an upload was imported meanwhile")]
+    ImportedMeanwhile,
     /// A row that cannot be: written by another program, or by a newer version.
     #[error("a stored value is not valid: {0}")]
     Corrupt(&'static str),

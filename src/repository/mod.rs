@@ -7,6 +7,7 @@ mod compaction_cache;
 mod connect;
 mod conversation;
 mod delete_messages;
+mod effects;
 mod entity;
 mod error;
 mod feedback;
@@ -36,6 +37,7 @@ pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
 pub use reader::Reading;
 pub use subject::Held;
+pub use transaction::Tries;
 
 use reader::Reader;
 use sea_orm::DatabaseConnection;

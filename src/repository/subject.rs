@@ -2,7 +2,8 @@
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select,
+    UpdateMany,
     sea_query::{self, Expr, OnConflict},
 };
 
@@ -119,11 +120,16 @@ impl Repository {
 
 /// Locks the subject for an erasure until the transaction ends, and raises its epoch; `None` if nothing was ever held about it.
 pub(super) async fn lock_for_erasure(transaction: &DatabaseTransaction, subject: &Subject) -> Result<Option<Held>, Error> {
+    raise_epoch(transaction, subject).await
+}
+
+/// Raises the epoch of the subject; `None` if nothing was ever held about it.
+pub(super) async fn raise_epoch<C: ConnectionTrait>(connection: &C, subject: &Subject) -> Result<Option<Held>, Error> {
     let rows = subject::Entity::update_many()
         .col_expr(subject::Column::Epoch, Expr::col(subject::Column::Epoch).add(1))
         .filter(subject::Column::ApplicationId.eq(subject.application().as_str()))
         .filter(subject::Column::UserToken.eq(subject.user_token().as_str()))
-        .exec_with_returning(transaction)
+        .exec_with_returning(connection)
         .await?;
     Ok(rows.into_iter().next().map(Held::from))
 }
@@ -134,12 +140,12 @@ fn find(application_id: Expr, user_token: Expr) -> Select<subject::Entity> {
         .filter(Expr::col(subject::Column::UserToken).eq(user_token))
 }
 
-/// Deletes the subject's rows of a table that also meet `more`; tells how many.
-pub(super) async fn delete_rows<E, C>(connection: &C, held: &Held, more: sea_orm::Condition) -> Result<u64, Error>
-where
-    E: EntityTrait,
-    C: ConnectionTrait,
-{
-    let deleted = E::delete_many().filter(Expr::col("subject_id").eq(held.subject_id)).filter(more).exec(connection).await?;
-    Ok(deleted.rows_affected)
+/// The deletion of the subject's rows of a table.
+pub(super) fn delete_rows<E: EntityTrait>(held: &Held) -> DeleteMany<E> {
+    E::delete_many().filter(Expr::col("subject_id").eq(held.subject_id))
+}
+
+/// A change to the subject's rows of a table.
+pub(super) fn update_rows<E: EntityTrait>(held: &Held) -> UpdateMany<E> {
+    E::update_many().filter(Expr::col("subject_id").eq(held.subject_id))
 }

@@ -27,19 +27,20 @@ macro_rules! in_transaction {
 }
 pub(super) use in_transaction;
 
-/// How often a transaction was tried.
-pub(super) struct Tries {
+/// How often a transaction was tried, or an operation around it.
+pub struct Tries {
     name: &'static str,
     made: u32,
 }
 
 impl Tries {
-    pub(super) fn new(name: &'static str) -> Self {
+    /// One try has begun.
+    pub fn new(name: &'static str) -> Self {
         Self { name, made: 1 }
     }
 
     /// Whether to try again after a conflict.
-    pub(super) fn again(&mut self, reason: &str) -> bool {
+    pub fn again(&mut self, reason: &str) -> bool {
         tracing::debug!(transaction = self.name, tries = self.made, reason, "conflict");
         self.made += 1;
         self.made <= TRIES

@@ -1,7 +1,7 @@
 //! Uploads and their embeddings: rows and records, and reading them in order. Their content is the vault's.
 
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QueryTrait, Select,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryTrait, Select,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -23,7 +23,7 @@ use crate::domain::{
 
 static ALL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
 static LIVE: Pages = Pages::new(|continues| paged(live(in_order(continues))));
-static PERSONAL: Pages = Pages::new(|continues| paged(live(in_order(continues)).filter(Column::InstitutionId.is_null())));
+static PERSONAL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues).filter(personal_and_live())));
 static LIVE_BY_ID: Query = Query::new(|_| {
     let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(integer())).filter(Expr::col(Column::Id).eq(text()));
     live(of_subject).into_query()
@@ -65,6 +65,11 @@ impl Reading {
         let parameters = [Parameter::Integer(held.subject_id), Parameter::Text(id)];
         self.one(&LIVE_BY_ID, &parameters, |row| Ok(record(Model::from_row(row)?))).await
     }
+}
+
+/// Personal, and not deleted: what the vault scope erases.
+pub(super) fn personal_and_live() -> Condition {
+    Condition::all().add(Column::InstitutionId.is_null()).add(Column::DeletedAt.is_null())
 }
 
 fn record(row: Model) -> Upload {

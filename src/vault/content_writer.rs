@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
 use tokio::io::AsyncWriteExt;
 
-use super::Error;
+use super::{Error, removed};
 
 /// What is kept in memory before it is sent: S3 takes no smaller part of an object.
 const PART_BYTES: usize = 5 * 1024 * 1024;
@@ -70,9 +70,6 @@ impl Written {
     /// # Errors
     /// When the store fails; the content is there still.
     pub async fn take_back(self) -> Result<(), Error> {
-        match self.store.delete(&self.location).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        removed(self.store.delete(&self.location).await)
     }
 }

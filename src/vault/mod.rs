@@ -7,13 +7,17 @@ mod open;
 pub use content_writer::ContentWriter;
 pub use open::{NotAnObjectStoreUrl, ObjectStoreUrl};
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{limits::CONTENT_PIECE_BYTES, subject::Subject};
+
+/// How many objects are removed at once: on S3, as many as one request can name.
+const REMOVED_AT_ONCE: usize = 1_000;
 
 /// The object store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,7 +27,7 @@ pub struct Vault {
 }
 
 /// Why the object store could not do its work. The text is for the operator: it names no content and no credential.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The store said no.
     #[error("the object store refuses access; check its credentials")]
@@ -102,27 +106,77 @@ impl Vault {
         ContentWriter::new(Arc::clone(&self.store), self.location(subject, upload_id))
     }
 
-    /// Removes an upload's content. One already gone counts as removed.
+    /// Whether no content of the subject is there.
     ///
     /// # Errors
-    /// When the store fails; the content may be there still.
-    pub async fn remove(&self, subject: &Subject, upload_id: &str) -> Result<(), Error> {
-        match self.store.delete(&self.location(subject, upload_id)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+    /// When the store fails, or does not let its objects be listed.
+    pub async fn is_empty(&self, subject: &Subject) -> Result<bool, Error> {
+        Ok(self.store.list(Some(&self.folder(subject))).try_next().await?.is_none())
+    }
+
+    /// Removes the content of uploads: what became of each, in their order. One already gone counts as removed; one that failed may be there
+    /// still.
+    pub async fn remove(&self, subject: &Subject, upload_ids: &[String]) -> Vec<Result<(), Error>> {
+        let mut outcomes = Vec::with_capacity(upload_ids.len());
+        for upload_ids in upload_ids.chunks(REMOVED_AT_ONCE) {
+            let locations: Vec<Path> = upload_ids.iter().map(|upload_id| self.location(subject, upload_id)).collect();
+            outcomes.extend(self.remove_all(locations).await);
         }
+        outcomes
+    }
+
+    /// Removes those of the objects that the store has: for when most of them are known to be gone.
+    ///
+    /// # Errors
+    /// When the store fails; any of them may be there still.
+    pub async fn remove_what_is_left(&self, subject: &Subject, upload_ids: &[String]) -> Result<(), Error> {
+        let gone: HashSet<Path> = upload_ids.iter().map(|upload_id| self.location(subject, upload_id)).collect();
+        let mut listed = self.store.list(Some(&self.folder(subject)));
+        let mut left = Vec::new();
+        while let Some(object) = listed.try_next().await? {
+            if gone.contains(&object.location) {
+                left.push(object.location);
+            }
+        }
+        for locations in left.chunks(REMOVED_AT_ONCE) {
+            self.remove_all(locations.to_vec()).await.into_iter().collect::<Result<(), Error>>()?;
+        }
+        Ok(())
+    }
+
+    async fn remove_all(&self, locations: Vec<Path>) -> Vec<Result<(), Error>> {
+        let count = locations.len();
+        let locations = stream::iter(locations).map(Ok).boxed();
+        let mut outcomes: Vec<Result<(), Error>> = self.store.delete_stream(locations).map(removed).collect().await;
+        if outcomes.len() != count {
+            // The request failed, and not for one of them.
+            let failed = outcomes.into_iter().find_map(Result::err).unwrap_or(Error::Unavailable);
+            outcomes = vec![Err(failed); count];
+        }
+        outcomes
     }
 
     /// The name of an object: the prefix, 128 bits for the subject, 256 for the upload.
     fn location(&self, subject: &Subject, upload_id: &str) -> Path {
+        self.folder(subject).join(hex::encode(Sha256::digest(upload_id)).as_str())
+    }
+
+    /// What the names of all of a subject's objects begin with.
+    fn folder(&self, subject: &Subject) -> Path {
         let mut hash = Sha256::new_with_prefix(b"userdata subject");
         for part in [subject.application().as_str(), subject.user_token().as_str()] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let subject = hex::encode(&hash.finalize()[..16]);
-        let upload = hex::encode(Sha256::digest(upload_id));
-        self.prefix.clone().join(subject.as_str()).join(upload.as_str())
+        self.prefix.clone().join(hex::encode(&hash.finalize()[..16]).as_str())
+    }
+}
+
+/// One already gone counts as removed.
+fn removed<T>(outcome: Result<T, object_store::Error>) -> Result<(), Error> {
+    match outcome {
+        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
     sync::watch,
     time::timeout,
 };
-use tonic::Code;
+use tonic::{Code, Status};
 use userdata::grpc::{
     document::UserDocument,
     proto::{ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse},
@@ -33,6 +33,10 @@ on_both_engines!(
     content_that_arrives_after_the_mark_does_not_stay,
     a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal,
     content_that_is_replaced_before_it_is_read_ends_no_export,
+    an_import_before_the_mark_is_erased_as_a_whole,
+    an_erasure_that_imports_outrun_has_not_happened,
+    a_store_that_refuses_to_remove_has_no_upload_marked,
+    a_store_that_cannot_be_looked_through_again_fails_no_erasure,
 );
 
 /// What the way to the S3 server holds up.
@@ -43,6 +47,8 @@ enum Held {
     Answers(&'static str),
     /// The requests of this method: nothing is done.
     Requests(&'static str),
+    /// The same, and they are not answered: their connections end.
+    Refused(&'static str),
 }
 
 /// Removals are requests of this method: even one object is removed in bulk.
@@ -125,6 +131,9 @@ async fn pass(mut near: TcpStream, host: String, mut held: watch::Receiver<Held>
         }
     };
     let method = String::from_utf8_lossy(&request[..first_line]).into_owned();
+    if matches!(*held.borrow(), Held::Refused(of) if method.starts_with(of)) {
+        return Ok(());
+    }
     let mut wait_while = async |is_held: fn(&Held, &str) -> bool| {
         if is_held(&held.borrow(), &method) {
             arrived.send_modify(|arrived| *arrived += 1);
@@ -194,7 +203,7 @@ async fn an_export_ends_before_it_shows_a_vault_half_erased(mut world: World) {
 
     store.hold(Held::Answers(REMOVAL));
     let erasure = tokio::spawn(erase_vault(client));
-    store.holds(8).await;
+    store.holds(1).await;
     assert_eq!((store.objects().await, marked(&world).await), (0, 0));
     let status = loop {
         match export.message().await {
@@ -275,4 +284,78 @@ async fn content_that_is_replaced_before_it_is_read_ends_no_export(mut world: Wo
     let responses = export.await.unwrap();
     let data: Vec<u8> = responses.iter().flat_map(|response| &response.upload_contents).flat_map(|piece| piece.data.clone()).collect();
     assert!(data == content().upload_contents[0].data, "not the new content");
+}
+
+/// An upload without content, and a memory.
+fn upload_and_memory(number: usize) -> ImportUserDataRequest {
+    let uploads = vec![records::upload(&format!("late-{number}"), 0)];
+    let memories = vec![records::memory(Some(&format!("m-{number}")), 0)];
+    ImportUserDataRequest { user_token: "anna".to_owned(), uploads, memories, ..Default::default() }
+}
+
+async fn erase_vault_and_memory(mut client: Client) -> Result<ScopedDeleteResponse, Status> {
+    let request = ScopedDeleteRequest { user_token: "anna".to_owned(), vault: true, memory: true, ..Default::default() };
+    Ok(client.users.scoped_delete(request).await?.into_inner())
+}
+
+async fn an_import_before_the_mark_is_erased_as_a_whole(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    for (nth, held) in [Held::Answers(READ), Held::Answers(REMOVAL)].into_iter().enumerate() {
+        import_uploads(&mut client, nth).await;
+        assert_eq!(client.import(vec![upload_and_memory(2 * nth)]).await.unwrap().rejected, 0);
+        store.hold(held);
+        let erasure = tokio::spawn(erase_vault_and_memory(client.clone()));
+        store.holds(nth + 1).await;
+        assert_eq!(client.import(vec![upload_and_memory(2 * nth + 1)]).await.unwrap().rejected, 0);
+
+        store.hold(Held::Nothing);
+        let report = erasure.await.unwrap().unwrap();
+        assert_eq!((report.uploads_deleted as usize, report.memory_deleted), (2 + nth, 2));
+        assert_eq!(world.query("SELECT id FROM uploads WHERE status <> 'deleted'").await.len(), 0);
+    }
+}
+
+async fn an_erasure_that_imports_outrun_has_not_happened(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    assert_eq!(client.import(vec![upload_and_memory(0)]).await.unwrap().rejected, 0);
+    store.hold(Held::Requests(READ));
+    let erasure = tokio::spawn(erase_vault_and_memory(client.clone()));
+    for number in 1..=5 {
+        store.holds(2 * number - 1).await;
+        assert_eq!(client.import(vec![upload_and_memory(number)]).await.unwrap().rejected, 0);
+        // Lets this request pass, and no other.
+        store.hold(Held::Answers(READ));
+        store.holds(2 * number).await;
+        store.hold(Held::Requests(READ));
+    }
+    assert_reason(&erasure.await.unwrap().unwrap_err(), Code::Aborted, "ERROR_REASON_CONFLICT");
+    assert_eq!((marked(&world).await, world.query("SELECT id FROM memories").await.len()), (0, 6));
+}
+
+async fn a_store_that_refuses_to_remove_has_no_upload_marked(mut world: World) {
+    let store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 3).await;
+    store.hold(Held::Refused(REMOVAL));
+    let report = erase_vault(client.clone()).await;
+    let failed: Vec<&str> = report.uploads_failed.iter().map(|failure| failure.upload_id.as_str()).collect();
+    assert_eq!((report.uploads_deleted, report.bytes_freed, failed), (0, 0, vec!["u0", "u1", "u2"]));
+    assert_eq!((store.objects().await, marked(&world).await), (3, 0));
+
+    store.hold(Held::Nothing);
+    assert_eq!(erase_vault(client).await.uploads_deleted, 3);
+    assert_eq!((store.objects().await, marked(&world).await), (0, 3));
+}
+
+async fn a_store_that_cannot_be_looked_through_again_fails_no_erasure(mut world: World) {
+    let store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 2).await;
+    store.hold(Held::Refused(READ));
+    let report = erase_vault(client).await;
+    assert_eq!((report.uploads_deleted, report.uploads_failed.len(), marked(&world).await), (2, 0, 2));
+    let is_told = |line: &Value| line["message"].as_str().is_some_and(|message| message.contains("seen to that they stay so"));
+    assert!(store.program.log().iter().any(is_told));
 }

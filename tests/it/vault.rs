@@ -28,6 +28,7 @@ use crate::{
 on_both_engines!(
     a_store_that_fails_for_some_objects_fails_for_no_others,
     erased_uploads_leave_nothing_in_the_store,
+    uploads_beyond_what_one_statement_names_are_all_erased,
     content_is_taken_whole_and_in_order_or_not_at_all,
     content_that_the_store_has_lost_is_exported_as_missing,
 );
@@ -191,6 +192,21 @@ async fn erased_uploads_leave_nothing_in_the_store(world: World) {
     let outcome = client.import(vec![request]).await.unwrap();
     assert_eq!(rejections(&outcome), ["requests[0].upload_contents[0].upload_id"]);
     assert_eq!(&files(&world.objects()) - &others, left);
+}
+
+async fn uploads_beyond_what_one_statement_names_are_all_erased(world: World) {
+    const COUNT: usize = 1_300;
+    let mut client = world.client().await;
+    let mut user = UserDocument::new("anna");
+    user.uploads = (0..COUNT).map(|number| upload(&format!("u{number}"), number)).collect();
+    user.contents = BTreeMap::from([("u1".to_owned(), bytes(1, 1)), ("u1299".to_owned(), bytes(2, 1_299))]);
+    import(&mut client, user).await;
+    let request = ScopedDeleteRequest { user_token: "anna".to_owned(), vault: true, memory: true, sessions: true, ..Default::default() };
+    let report = client.users.scoped_delete(request).await.unwrap().into_inner();
+    let expected = ScopedDeleteResponse { uploads_deleted: COUNT as i32, bytes_freed: (0..COUNT as i64).sum(), ..Default::default() };
+    assert_eq!(report, expected);
+    assert_eq!(files(&world.objects()), BTreeSet::new());
+    assert_eq!(world.query("SELECT id FROM uploads WHERE status <> 'deleted'").await.len(), 0);
 }
 
 fn rejections(outcome: &ImportUserDataResponse) -> Vec<&str> {
