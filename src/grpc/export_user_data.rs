@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::yield_now,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -74,10 +71,6 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     Ok(FrameStream::new(packer, first, receiver, call))
 }
 
-/// After so many blocks, about a millisecond, other calls have their turn, though there may be room for more. With a turn after each block a
-/// large export takes half as long again; without, small calls of others wait for up to ten times as long.
-const BLOCKS_BETWEEN_OTHERS: u32 = 4;
-
 /// A block that waits to be packed, or the status that comes instead, with the room it takes.
 pub(super) type Ahead = (Result<Block, Status>, Option<OwnedSemaphorePermit>);
 
@@ -102,13 +95,8 @@ async fn run(
 }
 
 async fn read_all(mut export: Export, queue: Queue, call: Arc<Call>) -> Result<(), Status> {
-    let mut blocks = 0_u32;
     // Nothing is read before there is room for it: a slow reader costs a block less.
     while let Some(room) = queue.room().await {
-        blocks += 1;
-        if blocks.is_multiple_of(BLOCKS_BETWEEN_OTHERS) {
-            yield_now().await;
-        }
         let block = export.next_block().await.map_err(|error| status::failed(&error, &call))?;
         let is_last = block.is_last;
         if queue.sender.send((Ok(block), Some(room))).is_err() || is_last {

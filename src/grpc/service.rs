@@ -29,8 +29,9 @@ use crate::{
 };
 
 /// How many blocks all exports together may read ahead, beside one each. With room for some, the reader of a large export and its sender
-/// work at the same time; with room for one only, they wake each other for every block, which costs as much as reading it.
-const BLOCKS_AHEAD: usize = 12;
+/// work at the same time; with room for one only, they wake each other for every block, which costs as much as reading it. Few all the
+/// same: what was read before an erasure may be sent after it.
+const BLOCKS_AHEAD: usize = 3;
 
 /// The services of the contract. Cheap to clone.
 #[derive(Clone)]
