@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, OnConflict},
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
+    sea_query::{Expr, IntoColumnRef, OnConflict, extension::postgres::PgFunc},
 };
 
 use super::{
@@ -132,7 +132,7 @@ impl Import<'_> {
                 .select_only()
                 .columns([conversations::Column::Id, conversations::Column::CreatedAt, conversations::Column::ForgottenAt])
                 .filter(conversations::Column::SubjectId.eq(self.held.subject_id))
-                .filter(conversations::Column::Id.is_in(ids.iter().copied()))
+                .filter(is_one_of(self.transaction, conversations::Column::Id, ids))
                 .into_tuple()
                 .all(self.transaction)
                 .await?;
@@ -188,7 +188,7 @@ impl Import<'_> {
                 .select_only()
                 .columns([messages::Column::Id, messages::Column::ConversationId])
                 .filter(messages::Column::SubjectId.eq(self.held.subject_id))
-                .filter(messages::Column::Id.is_in(ids.iter().copied()))
+                .filter(is_one_of(self.transaction, messages::Column::Id, ids))
                 .into_tuple()
                 .all(self.transaction)
                 .await?;
@@ -257,7 +257,7 @@ impl Import<'_> {
                 .select_only()
                 .column(uploads::Column::Id)
                 .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
-                .filter(uploads::Column::Id.is_in(ids.iter().copied()))
+                .filter(is_one_of(self.transaction, uploads::Column::Id, ids))
                 .filter(uploads::Column::DeletedAt.is_null())
                 .into_tuple()
                 .all(self.transaction)
@@ -343,13 +343,25 @@ impl Import<'_> {
                 .expr(Expr::col("id"))
                 .expr(Expr::col("deleted_at"))
                 .filter(Expr::col("subject_id").eq(self.held.subject_id))
-                .filter(Expr::col("id").is_in(ids.iter().copied()))
+                .filter(is_one_of(self.transaction, "id", ids))
                 .into_tuple()
                 .all(self.transaction)
                 .await?;
             held.extend(found.into_iter().map(|(id, deleted_at)| (id, deleted_at.is_some())));
         }
         Ok(held)
+    }
+}
+
+/// Whether a column is one of these ids: on PostgreSQL an array, for which it always seeks the ids in their index. Of a thousand parameters
+/// it may rather compare each row of the subject with each of them, as long as it knows nothing of the table.
+fn is_one_of(transaction: &DatabaseTransaction, column: impl IntoColumnRef, ids: &[&str]) -> Expr {
+    let column = Expr::col(column);
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        column.eq(PgFunc::any(Expr::val(ids)))
+    } else {
+        column.is_in(ids.iter().copied())
     }
 }
 
