@@ -151,18 +151,27 @@ mod tests {
 
     #[tokio::test]
     async fn an_export_whose_client_stopped_reading_ends_at_its_deadline() {
-        let (sender, mut receiver) = mpsc::unbounded_channel();
-        let (stays, mut ended) = mpsc::channel::<()>(1);
-        let work = async move {
-            let _stays = stays;
-            std::future::pending().await
-        };
-        let deadline = Deadline::after(Duration::from_millis(20));
-        let running = run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new(), Some(deadline));
-        tokio::time::timeout(Duration::from_secs(20), running).await.unwrap();
-        assert!(ended.recv().await.is_none(), "the work goes on");
-        let (last, _) = receiver.recv().await.unwrap();
-        assert_eq!(last.err().map(|status| status.code()), Some(Code::DeadlineExceeded));
-        assert!(receiver.recv().await.is_none());
+        for is_full in [false, true] {
+            let (sender, mut receiver) = mpsc::unbounded_channel();
+            let (stays, mut ended) = mpsc::channel::<()>(1);
+            let blocks = sender.clone();
+            let work = async move {
+                let _stays = stays;
+                if is_full {
+                    let _ = blocks.send((Ok(Block::default()), None));
+                }
+                std::future::pending().await
+            };
+            let deadline = Deadline::after(Duration::from_millis(20));
+            let running = run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new(), Some(deadline));
+            tokio::time::timeout(Duration::from_secs(20), running).await.unwrap();
+            assert!(ended.recv().await.is_none(), "the work goes on");
+            if is_full {
+                assert!(receiver.recv().await.unwrap().0.is_ok());
+            }
+            let (last, _) = receiver.recv().await.unwrap();
+            assert_eq!(last.err().map(|status| status.code()), Some(Code::DeadlineExceeded));
+            assert!(receiver.recv().await.is_none());
+        }
     }
 }

@@ -2,8 +2,6 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::repository::row::columns_in_order;
-
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "subjects")]
 pub(crate) struct Model {
@@ -19,5 +17,3 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
-
-columns_in_order!(id, application_id, user_token, epoch, created_at);
