@@ -66,7 +66,7 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     if !first.is_last {
         let queue = Queue { own: Arc::new(Semaphore::new(1)), shared: Arc::clone(&services.read_ahead), sender: sender.clone() };
         let work = read_all(export, queue, Arc::clone(&call));
-        tokio::spawn(run(work, Arc::clone(&call), sender, services.cut.clone(), deadline));
+        services.heavy.start(run(work, Arc::clone(&call), sender, services.cut.clone(), deadline));
     }
     Ok(FrameStream::new(packer, first, receiver, call))
 }

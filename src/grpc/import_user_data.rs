@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{
     convert::{import, request},
     proto,
-    service::{Begun, Services},
+    service::Begun,
     status,
 };
 use crate::{
@@ -15,17 +16,18 @@ use crate::{
         principal::{Permission, Principal},
         violation::FieldViolation,
     },
-    operations::import_user_data::Import,
+    operations::{Stores, import_user_data::Import},
     telemetry::Call,
 };
 
 pub(super) async fn import_user_data(
-    services: &Services,
+    stores: Stores,
+    cut: CancellationToken,
     begun: Begun<Streaming<proto::ImportUserDataRequest>>,
 ) -> Result<proto::ImportUserDataResponse, Status> {
     let Begun { principal, call, message: requests, .. } = begun;
-    let mut import = Import::new(services.stores.clone());
-    let taken = services.cut.run_until_cancelled(take_all(&mut import, &principal, &call, requests)).await;
+    let mut import = Import::new(stores);
+    let taken = cut.run_until_cancelled(take_all(&mut import, &principal, &call, requests)).await;
     let report = import.finish().await;
     call.count_records(&report.counts);
     call.count("rejected", report.rejected);

@@ -11,6 +11,7 @@ pub mod export_frame;
 mod export_user_data;
 mod frame_packer;
 mod frame_stream;
+mod heavy_work;
 mod import_user_data;
 pub mod proto;
 mod scoped_delete;

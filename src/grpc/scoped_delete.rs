@@ -2,24 +2,20 @@
 
 use tonic::Status;
 
-use super::{
-    convert::request,
-    proto,
-    service::{Begun, Services},
-    status,
+use super::{convert::request, proto, service::Begun, status};
+use crate::{
+    domain::principal::Permission,
+    operations::{self, Stores},
 };
-use crate::{domain::principal::Permission, operations};
 
 pub(super) async fn scoped_delete(
-    services: &Services,
+    stores: &Stores,
     begun: Begun<proto::ScopedDeleteRequest>,
 ) -> Result<proto::ScopedDeleteResponse, Status> {
     let Begun { principal, call, message, .. } = begun;
     let (user_token, scopes) = request::scoped_delete(message).map_err(status::invalid)?;
     let subject = principal.authorise(Permission::ScopedDelete, user_token).map_err(|reason| status::not_permitted(&reason))?;
-    let report = operations::scoped_delete::scoped_delete(&services.stores, &subject, scopes)
-        .await
-        .map_err(|error| status::failed(&error, &call))?;
+    let report = operations::scoped_delete::scoped_delete(stores, &subject, scopes).await.map_err(|error| status::failed(&error, &call))?;
     for (what, count) in [
         ("dialogues_forgotten", report.dialogues),
         ("uploads_deleted", report.uploads),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -11,6 +11,7 @@ use super::{
     delete_user_messages::delete_user_messages,
     export_user_data::export_user_data,
     frame_stream::FrameStream,
+    heavy_work::HeavyWork,
     import_user_data::import_user_data,
     proto::{
         self,
@@ -37,6 +38,8 @@ const BLOCKS_AHEAD: usize = 3;
 #[derive(Clone)]
 pub struct Services {
     pub(super) stores: Stores,
+    /// What does not run where the call came in.
+    pub(super) heavy: HeavyWork,
     pub(super) clock: Clock,
     /// Cancelled when running calls are to be cut.
     pub(super) cut: CancellationToken,
@@ -45,9 +48,10 @@ pub struct Services {
 }
 
 impl Services {
-    /// Services over these stores; `cut` ends what still runs when a shutdown has waited long enough.
-    pub fn new(stores: Stores, clock: Clock, cut: CancellationToken) -> Self {
-        Self { stores, clock, cut, read_ahead: Arc::new(Semaphore::new(BLOCKS_AHEAD)) }
+    /// Services over these stores. What takes long runs on `runtime`, wherever calls come in; `cut` ends what still runs when a shutdown
+    /// has waited long enough.
+    pub fn new(stores: Stores, runtime: Handle, clock: Clock, cut: CancellationToken) -> Self {
+        Self { stores, heavy: HeavyWork::on(runtime), clock, cut, read_ahead: Arc::new(Semaphore::new(BLOCKS_AHEAD)) }
     }
 }
 
@@ -82,11 +86,13 @@ impl UserDataService for Services {
         &self,
         request: Request<proto::DeleteUserMessagesRequest>,
     ) -> Result<Response<proto::DeleteUserMessagesResponse>, Status> {
-        delete_user_messages(self, begin(request, Permission::DeleteMessages)?).await.map(Response::new)
+        let begun = begin(request, Permission::DeleteMessages)?;
+        delete_user_messages(&self.stores, begun).await.map(Response::new)
     }
 
     async fn scoped_delete(&self, request: Request<proto::ScopedDeleteRequest>) -> Result<Response<proto::ScopedDeleteResponse>, Status> {
-        scoped_delete(self, begin(request, Permission::ScopedDelete)?).await.map(Response::new)
+        let begun = begin(request, Permission::ScopedDelete)?;
+        scoped_delete(&self.stores, begun).await.map(Response::new)
     }
 }
 
@@ -96,6 +102,7 @@ impl ImportService for Services {
         &self,
         request: Request<Streaming<proto::ImportUserDataRequest>>,
     ) -> Result<Response<proto::ImportUserDataResponse>, Status> {
-        import_user_data(self, begin(request, Permission::Import)?).await.map(Response::new)
+        let begun = begin(request, Permission::Import)?;
+        self.heavy.run(import_user_data(self.stores.clone(), self.cut.clone(), begun)).await.map(Response::new)
     }
 }

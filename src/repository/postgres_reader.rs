@@ -14,6 +14,7 @@ use sea_orm::sqlx::{
     postgres::{PgArguments, PgConnectOptions, PgConnection},
 };
 use tokio::{
+    runtime::{self, Handle},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -26,18 +27,28 @@ use super::{
     row::Row,
 };
 
-/// Connections that only read, made as they are needed.
+/// Connections that only read, made as they are needed. One works best on the runtime that made it, for that is woken when the database
+/// answers.
 #[derive(Clone, Debug)]
 pub(super) struct PostgresReader {
     options: Arc<PgConnectOptions>,
+    max_connections: usize,
     /// One permit for each connection in use or to be made.
     room: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<(PgConnection, Instant)>>>,
+    idle: Arc<Mutex<Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    home: runtime::Id,
+    since: Instant,
 }
 
 impl PostgresReader {
     pub(super) fn new(options: PgConnectOptions, max_connections: u32) -> Self {
-        Self { options: Arc::new(options), room: Arc::new(Semaphore::new(max_connections as usize)), idle: Arc::default() }
+        let max_connections = max_connections as usize;
+        Self { options: Arc::new(options), max_connections, room: Arc::new(Semaphore::new(max_connections)), idle: Arc::default() }
     }
 
     /// A connection, once there is one.
@@ -46,31 +57,40 @@ impl PostgresReader {
             // The room is never closed.
             let room = Arc::clone(&self.room).acquire_owned().await.map_err(|error| Error::Unavailable(error.to_string()))?;
             // One that was idle for long may have been cut without a word.
-            while let Some((mut connection, since)) = self.pop() {
+            while let Some(Idle { mut connection, home, since }) = self.pop() {
                 if since.elapsed() < IDLE || connection.ping().await.is_ok() {
-                    return Ok::<_, Error>((connection, room));
+                    return Ok::<_, Error>((connection, home, room));
                 }
             }
-            Ok((self.options.connect().await.map_err(|error| from_sqlx(&error))?, room))
+            Ok((self.options.connect().await.map_err(|error| from_sqlx(&error))?, Handle::current().id(), room))
         };
         let late = |_| Error::Unavailable("no connection for reading became free".to_owned());
-        let (connection, room) = timeout(ACQUIRE, connection).await.map_err(late)??;
-        Ok(PostgresReading { connection: Some(connection), is_sound: true, reader: self.clone(), _room: room })
+        let (connection, home, room) = timeout(ACQUIRE, connection).await.map_err(late)??;
+        Ok(PostgresReading { connection: Some(connection), home, is_sound: true, reader: self.clone(), _room: room })
     }
 
     /// Ends the idle connections.
     pub(super) async fn close(&self) {
-        while let Some((connection, _)) = self.pop() {
+        loop {
+            let Some(idle) = self.idle().pop() else { break };
             // One that cannot say goodbye is gone.
-            let _ = connection.close().await;
+            let _ = idle.connection.close().await;
         }
     }
 
-    fn pop(&self) -> Option<(PgConnection, Instant)> {
-        self.idle().pop()
+    /// An idle connection of this runtime; one of another if no more may be made.
+    fn pop(&self) -> Option<Idle> {
+        let home = Handle::current().id();
+        let mut idle = self.idle();
+        if let Some(of_here) = idle.iter().rposition(|idle| idle.home == home) {
+            return Some(idle.swap_remove(of_here));
+        }
+        // With the one whose permit is held already.
+        let in_use = self.max_connections - self.room.available_permits();
+        if in_use + idle.len() > self.max_connections { idle.pop() } else { None }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(PgConnection, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,6 +99,7 @@ impl PostgresReader {
 pub(super) struct PostgresReading {
     /// `None` only while it is dropped.
     connection: Option<PgConnection>,
+    home: runtime::Id,
     /// Whether its last read came to its end: only then it is used again.
     is_sound: bool,
     reader: PostgresReader,
@@ -114,7 +135,7 @@ impl Drop for PostgresReading {
         if let Some(connection) = self.connection.take()
             && self.is_sound
         {
-            self.reader.idle().push((connection, Instant::now()));
+            self.reader.idle().push(Idle { connection, home: self.home, since: Instant::now() });
         }
     }
 }

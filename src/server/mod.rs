@@ -1,8 +1,10 @@
 //! The composition root: build (stores open, port bound, address known), run, drain.
 
+mod accept;
 mod health;
 pub mod key_refresh;
 mod run;
+mod service_thread;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -52,6 +54,12 @@ pub enum Error {
     /// The transport.
     #[error("the server failed: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// A thread that is to serve.
+    #[error("no thread to serve with: {0}; are there too many processes?")]
+    Thread(std::io::Error),
+    /// A thread that served. Its panic is in the log.
+    #[error("a thread that served has panicked")]
+    ThreadPanicked,
 }
 
 /// A server that is built: it has its port, and its stores are open.
