@@ -32,3 +32,29 @@ impl HeavyWork {
         self.0.spawn(work);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_ends_when_its_caller_leaves() {
+        let (held, mut dropped) = oneshot::channel::<()>();
+        let work = async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        };
+        assert!(HeavyWork::on(Handle::current()).run(work).now_or_never().is_none());
+        assert!((&mut dropped).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_work_is_one_of_its_caller() {
+        let heavy = HeavyWork::on(Handle::current());
+        let caller = tokio::spawn(async move { heavy.run(async { panic!("on purpose") }).await });
+        assert!(caller.await.unwrap_err().is_panic());
+    }
+}
