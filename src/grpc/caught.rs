@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 
-use super::status;
+use super::{status, unread::Unread};
 use crate::telemetry::Call;
 
 /// What `work` gives, unless it panics. What it worked on is dropped then, so nobody sees it half done.
@@ -28,7 +28,10 @@ where
     S: Service<Request<Body>, Response = Response<Body>>,
 {
     let Some(call) = request.extensions().get::<Arc<Call>>().cloned() else { return routes.oneshot(request).await };
-    caught(&call, routes.oneshot(request)).await.unwrap_or_else(|status| Ok(status.into_http()))
+    let (request, unread) = Unread::of(request);
+    let response = caught(&call, routes.oneshot(request)).await.unwrap_or_else(|status| Ok(status.into_http()))?;
+    unread.read_before(response.headers().contains_key(Status::GRPC_STATUS)).await;
+    Ok(response)
 }
 
 #[cfg(test)]

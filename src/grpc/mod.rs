@@ -17,5 +17,6 @@ pub mod proto;
 mod scoped_delete;
 mod service;
 pub mod status;
+mod unread;
 
 pub use service::Services;
