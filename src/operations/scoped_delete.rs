@@ -1,6 +1,8 @@
 //! ScopedDelete: first the objects of the vault, which no transaction covers, then everything in the database in one effect. The epoch is
 //! raised before the first object goes, so that no export shows a vault that is half erased. An import in between has it begin again.
 
+use futures::join;
+
 use super::{Error, Stores};
 use crate::{
     domain::{
@@ -8,7 +10,7 @@ use crate::{
         scope::Scopes,
         subject::Subject,
     },
-    repository::{self, PageSize, Tries, in_own_task},
+    repository::{self, Tries, in_own_task},
 };
 
 /// Erases the scopes of the subject. An upload whose object cannot be removed is named in the report, and its record left alone.
@@ -38,7 +40,7 @@ pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes) -
 async fn erase_records(stores: &Stores, subject: &Subject, scopes: Scopes, vaulted: Removals) -> Result<ScopesErased, repository::Error> {
     let mut report = stores.repository.erase_scopes(subject, scopes, &vaulted.removed, &vaulted.failed).await?;
     report.uploads_failed = vaulted.failed;
-    remove_again(stores, subject, &vaulted.removed).await;
+    join!(stores.repository.empty_log_of_erased(), remove_again(stores, subject, &vaulted.removed));
     Ok(report)
 }
 
@@ -59,7 +61,7 @@ struct Removals {
 
 async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, Error> {
     let Stores { repository, vault } = stores;
-    let upload_ids = personal_uploads(stores, subject).await?;
+    let upload_ids = repository.reading().await?.personal_uploads(subject).await?;
     // Where there is no object, nobody can see a vault half erased. A store that does not tell is asked to remove them all the same.
     if upload_ids.is_empty() || vault.is_empty(subject).await.unwrap_or(false) {
         return Ok(Removals { removed: upload_ids, failed: Vec::new() });
@@ -74,20 +76,4 @@ async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, 
         }
     }
     Ok(removals)
-}
-
-/// What the vault scope erases: the subject's personal uploads that are not deleted, by their ids.
-async fn personal_uploads(stores: &Stores, subject: &Subject) -> Result<Vec<String>, Error> {
-    let mut upload_ids = Vec::new();
-    let mut reading = stores.repository.reading().await?;
-    let Some(held) = reading.find(subject).await? else { return Ok(upload_ids) };
-    let (mut after, mut size) = (None, PageSize::default());
-    loop {
-        let page = reading.personal_uploads(&held, after.as_ref(), &mut size).await?;
-        after = page.records.last().map(|upload| upload.key.clone());
-        upload_ids.extend(page.records.into_iter().map(|upload| upload.key.id));
-        if page.is_last {
-            return Ok(upload_ids);
-        }
-    }
 }

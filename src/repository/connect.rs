@@ -163,7 +163,10 @@ impl Repository {
                 let write = open_postgres(url, max_connections.saturating_sub(readers)).await?;
                 let watch = open_postgres(url, 1).await?;
                 let options: PgConnectOptions = url.url.as_str().parse().map_err(|error| from_sqlx(&error))?;
-                let read = PostgresReader::new(for_service(options).disable_statement_logging(), readers);
+                // A read finds a subject's rows by the table's key, whoever the subject is: to plan it again takes longer than to read a
+                // small user.
+                let options = for_service(options).options([("plan_cache_mode", "force_generic_plan")]);
+                let read = PostgresReader::new(options.disable_statement_logging(), readers);
                 Self { engine, write, read: Reader::Postgres(read), watch, log: None, clock }
             }
         })

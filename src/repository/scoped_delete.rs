@@ -12,7 +12,7 @@ use super::{
         assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, upload as uploads,
         upload_embedding,
     },
-    subject::{delete_rows, lock_for_erasure, raise_epoch, update_rows},
+    subject::{delete_rows, lock_for_small_erasures, raise_epoch, update_rows},
     transaction::{Tries, in_transaction},
     upload,
 };
@@ -43,7 +43,8 @@ impl Repository {
         }
     }
 
-    /// Erases the scopes. Of the vault, marks the uploads in `removed`, whose objects are gone, and removes their embeddings.
+    /// Erases the scopes. Of the vault, marks the uploads in `removed`, whose objects are gone, and removes their embeddings. On SQLite the
+    /// log is still to be emptied of what was erased.
     ///
     /// # Errors
     /// [`Error::ImportedMeanwhile`] when the vault holds personal uploads neither in `removed` nor in `failed`; others when the database does
@@ -57,7 +58,7 @@ impl Repository {
     ) -> Result<ScopesErased, Error> {
         let report = in_transaction!(self, "erase_scopes", transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
-            let Some(held) = lock_for_erasure(transaction, subject).await? else { return Ok(None) };
+            let Some(held) = lock_for_small_erasures(transaction, subject).await? else { return Ok(None) };
             self.log_will_hold_erased();
             let mut erased = Erased::default();
             let erasure = Erasure { held, now: self.clock.now().0 };
@@ -68,9 +69,6 @@ impl Repository {
             }
             Ok(Some(erased.report))
         })?;
-        if report.is_some() {
-            self.empty_log_of_erased().await;
-        }
         Ok(report.unwrap_or_default())
     }
 }

@@ -2,9 +2,9 @@
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select,
-    UpdateMany,
-    sea_query::{self, Expr, OnConflict},
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait,
+    Select, UpdateMany,
+    sea_query::{self, Expr, OnConflict, SelectStatement},
 };
 
 use super::{
@@ -92,7 +92,13 @@ impl Reading {
     }
 }
 
-fn names(subject: &Subject) -> [Parameter<'_>; 2] {
+/// The number of the subject that is named by [`names`].
+pub(super) fn id_of_named() -> SelectStatement {
+    find(text(), text()).select_only().column(subject::Column::Id).into_query()
+}
+
+/// The parameters that name a subject.
+pub(super) fn names(subject: &Subject) -> [Parameter<'_>; 2] {
     [Parameter::Text(subject.application().as_str()), Parameter::Text(subject.user_token().as_str())]
 }
 
@@ -123,15 +129,30 @@ pub(super) async fn lock_for_erasure(transaction: &DatabaseTransaction, subject:
     raise_epoch(transaction, subject).await
 }
 
+/// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
+/// longer than to change the rows. Set on the way, for a trip of its own would take as long.
+pub(super) async fn lock_for_small_erasures(transaction: &DatabaseTransaction, subject: &Subject) -> Result<Option<Held>, Error> {
+    let until_its_end = (transaction.get_database_backend() == DbBackend::Postgres)
+        .then(|| Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)"));
+    raise(transaction, subject, until_its_end).await
+}
+
 /// Raises the epoch of the subject; `None` if nothing was ever held about it.
 pub(super) async fn raise_epoch<C: ConnectionTrait>(connection: &C, subject: &Subject) -> Result<Option<Held>, Error> {
-    let rows = subject::Entity::update_many()
-        .col_expr(subject::Column::Epoch, Expr::col(subject::Column::Epoch).add(1))
-        .filter(subject::Column::ApplicationId.eq(subject.application().as_str()))
-        .filter(subject::Column::UserToken.eq(subject.user_token().as_str()))
-        .exec_with_returning(connection)
-        .await?;
-    Ok(rows.into_iter().next().map(Held::from))
+    raise(connection, subject, None).await
+}
+
+async fn raise<C: ConnectionTrait>(connection: &C, subject: &Subject, also: Option<Expr>) -> Result<Option<Held>, Error> {
+    let found = [Expr::col(subject::Column::Id), Expr::col(subject::Column::Epoch)];
+    let raise = sea_query::Query::update()
+        .table(subject::Entity)
+        .value(subject::Column::Epoch, Expr::col(subject::Column::Epoch).add(1))
+        .and_where(subject::Column::ApplicationId.eq(subject.application().as_str()))
+        .and_where(subject::Column::UserToken.eq(subject.user_token().as_str()))
+        .returning(sea_query::Query::returning().exprs(found.into_iter().chain(also)))
+        .to_owned();
+    let row = connection.query_one(&raise).await?;
+    row.map(|row| Ok(Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? })).transpose()
 }
 
 fn find(application_id: Expr, user_token: Expr) -> Select<subject::Entity> {

@@ -1,7 +1,9 @@
 //! Uploads and their embeddings: rows and records, and reading them in order. Their content is the vault's.
 
+use std::ops::ControlFlow;
+
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryTrait, Select,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -15,15 +17,21 @@ use super::{
     query::{Pages, Parameter, Query, integer, text},
     reader::Reading,
     row::FromRow,
+    subject::{id_of_named, names},
 };
 use crate::domain::{
     record::{RecordKey, Upload, UploadEmbedding},
+    subject::Subject,
     timestamp::Timestamp,
 };
 
 static ALL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
 static LIVE: Pages = Pages::new(|continues| paged(live(in_order(continues))));
-static PERSONAL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues).filter(personal_and_live())));
+static PERSONAL_IDS: Query = Query::new(|_| {
+    let of_subject = Expr::col(Column::SubjectId).eq(id_of_named());
+    let ids = Entity::find().select_only().column(Column::Id).filter(of_subject).filter(personal_and_live());
+    ids.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id).into_query()
+});
 static LIVE_BY_ID: Query = Query::new(|_| {
     let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(integer())).filter(Expr::col(Column::Id).eq(text()));
     live(of_subject).into_query()
@@ -49,12 +57,18 @@ impl Reading {
         read_in_order(self, pages, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
-    /// A page of the subject's personal uploads after `after` that are not deleted: what the vault scope erases.
+    /// The ids of the subject's personal uploads that are not deleted: what the vault scope erases.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn personal_uploads(&mut self, held: &Held, after: Option<&RecordKey>, size: &mut PageSize) -> Result<Page<Upload>, Error> {
-        read_in_order(self, &PERSONAL, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
+    pub async fn personal_uploads(&mut self, subject: &Subject) -> Result<Vec<String>, Error> {
+        let mut ids = Vec::new();
+        self.rows(&PERSONAL_IDS, &names(subject), |row| {
+            ids.push(row.text(0)?.to_owned());
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        Ok(ids)
     }
 
     /// One upload that is not deleted.

@@ -24,6 +24,9 @@ use crate::domain::limits::MAX_REQUEST_BYTES;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// What one HTTP/2 frame may hold: as much as a message of an export, instead of 16 KiB. It saves both sides most of their system calls.
+const FRAME_BYTES: u32 = 256 * 1024;
+
 /// Why a call did not give what was asked for, in one line, for the person who made it.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -125,7 +128,7 @@ impl Client {
             }
             _ => return Err(ClientError::Address),
         }
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEP_ALIVE);
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEP_ALIVE).max_frame_size(FRAME_BYTES);
         let channel =
             endpoint.connect().await.map_err(|error| ClientError::Unreachable { server: server.to_owned(), cause: root_cause(&error) })?;
         let channel = InterceptedService::new(channel, credential);
