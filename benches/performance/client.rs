@@ -1,20 +1,28 @@
-//! The bench's own client. It reads exports frame by frame without decoding them, so that the client is not what is measured.
+//! The bench's own client. It reads exports frame by frame without decoding them, and is a bare connection without the queue and the
+//! reconnecting of tonic's `Channel`, so that the client is not what is measured.
 
-use std::time::{Duration, Instant};
+use std::{
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context as _, ensure};
 use bytes::{Buf, Bytes};
 use futures::future::try_join_all;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::net::TcpStream;
 use tonic::{
     Request, Status,
+    body::Body,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder},
-    codegen::http::uri::PathAndQuery,
+    codegen::http::{self, Uri, uri::PathAndQuery},
     service::interceptor::InterceptedService,
-    transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstEncoder;
+use tower::Service;
 use userdata::grpc::{
     client::Credential,
     proto::{
@@ -29,7 +37,25 @@ use super::{database::APPLICATION, server::Server};
 pub(crate) const EXPORT_PATH: &str = "/userdata.v1.UserDataService/ExportUserData";
 const MAX_FRAME: usize = 1024 * 1024;
 
-type Authenticated = InterceptedService<Channel, Credential>;
+/// Requests go to the connection as they are.
+#[derive(Clone)]
+struct Connection(SendRequest<Body>);
+
+impl Service<http::Request<Body>> for Connection {
+    type Response = http::Response<hyper::body::Incoming>;
+    type Error = hyper::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = hyper::Result<Self::Response>>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
+type Authenticated = InterceptedService<Connection, Credential>;
 
 /// Requests encoded, responses as they come.
 #[derive(Default)]
@@ -75,7 +101,8 @@ impl Exported {
 /// A connection to a server.
 #[derive(Clone)]
 pub(crate) struct Client {
-    channel: Authenticated,
+    connection: Authenticated,
+    origin: Uri,
 }
 
 impl Client {
@@ -84,22 +111,35 @@ impl Client {
     }
 
     pub(crate) async fn connect_to_address(address: &str, key: &str) -> anyhow::Result<Self> {
-        Self::connect_to(Endpoint::from_shared(format!("http://{address}"))?, key).await
+        let mut settings = http2::Builder::new(TokioExecutor::new());
+        // As the commands of the service do.
+        settings.max_frame_size(256 * 1024);
+        Self::connect_with(settings, address, key).await
     }
 
     /// Reads so slowly that the window of a connection matters: the smallest there is.
     pub(crate) async fn connect_slow(server: &Server, key: &str) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", server.address))?;
-        Self::connect_to(endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535), key).await
+        let mut settings = http2::Builder::new(TokioExecutor::new());
+        settings.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+        Self::connect_with(settings, &server.address, key).await
     }
 
-    async fn connect_to(endpoint: Endpoint, key: &str) -> anyhow::Result<Self> {
-        let channel = endpoint.tcp_nodelay(true).connect().await?;
-        Ok(Self { channel: InterceptedService::new(channel, Credential::api_key(APPLICATION, key)?) })
+    async fn connect_with(settings: http2::Builder<TokioExecutor>, address: &str, key: &str) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let (requests, connection) = settings.handshake(TokioIo::new(socket)).await?;
+        // It ends with its client, and what goes wrong with it is seen there.
+        tokio::spawn(connection);
+        let credential = Credential::api_key(APPLICATION, key)?;
+        Ok(Self { connection: InterceptedService::new(Connection(requests), credential), origin: format!("http://{address}").parse()? })
+    }
+
+    fn users(&self) -> UserDataServiceClient<Authenticated> {
+        UserDataServiceClient::with_origin(self.connection.clone(), self.origin.clone())
     }
 
     pub(crate) async fn open_export(&self, user_token: &str) -> anyhow::Result<tonic::Streaming<Bytes>> {
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(2 * MAX_FRAME);
+        let mut grpc = Grpc::with_origin(self.connection.clone(), self.origin.clone()).max_decoding_message_size(2 * MAX_FRAME);
         grpc.ready().await.context("the connection is gone")?;
         let request = ExportUserDataRequest { user_token: user_token.to_owned(), ..ExportUserDataRequest::default() };
         Ok(grpc.server_streaming(Request::new(request), PathAndQuery::from_static(EXPORT_PATH), Raw).await?.into_inner())
@@ -120,19 +160,25 @@ impl Client {
 
     pub(crate) async fn delete_messages(&self, user_token: &str) -> anyhow::Result<DeleteUserMessagesResponse> {
         let request = DeleteUserMessagesRequest { user_token: user_token.to_owned() };
-        Ok(UserDataServiceClient::new(self.channel.clone()).delete_user_messages(request).await?.into_inner())
+        Ok(self.users().delete_user_messages(request).await?.into_inner())
     }
 
     pub(crate) async fn scoped_delete(&self, request: ScopedDeleteRequest) -> anyhow::Result<ScopedDeleteResponse> {
-        Ok(UserDataServiceClient::new(self.channel.clone()).scoped_delete(request).await?.into_inner())
+        Ok(self.users().scoped_delete(request).await?.into_inner())
     }
 
     /// Imports requests; tells how many messages were taken.
     pub(crate) async fn import(&self, requests: Vec<ImportUserDataRequest>) -> anyhow::Result<u64> {
         let stream = tokio_stream::iter(requests);
-        let outcome = ImportServiceClient::new(self.channel.clone()).import_user_data(stream).await?.into_inner();
+        let outcome =
+            ImportServiceClient::with_origin(self.connection.clone(), self.origin.clone()).import_user_data(stream).await?.into_inner();
         ensure!(outcome.rejected == 0, "{} records were rejected", outcome.rejected);
         Ok(u64::try_from(outcome.imported.context("an import without counts")?.messages)?)
+    }
+
+    /// As many clients of a server, each with a connection of its own.
+    pub(crate) async fn connect_each(server: &Server, key: &str, callers: usize) -> anyhow::Result<Vec<Self>> {
+        try_join_all((0..callers).map(|_| Self::connect(server, key))).await
     }
 
     /// Has `callers` export the users one after the other, each as fast as it can, for so long; gives how long each call took.

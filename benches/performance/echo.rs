@@ -1,6 +1,13 @@
-//! A bare tonic server: it answers an export with one frame of zeros, and does nothing else. What it takes is what gRPC itself takes.
+//! A bare tonic server: it answers an export with one frame of zeros, and does nothing else. What it takes is what gRPC itself takes. If it
+//! reads as well, which it does through SQLite's own interface and for nothing, it takes what no service can do without.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
+use rusqlite::{Connection, params};
 use tokio_stream::{Once, once};
 use tonic::{Request, Response, Status};
 use userdata::grpc::{
@@ -11,15 +18,40 @@ use userdata::grpc::{
     },
 };
 
+use super::{database::APPLICATION, layout};
+
 struct Echo {
     reply: Bytes,
+    reads: Option<Arc<Mutex<Connection>>>,
+}
+
+impl Echo {
+    /// Reads all that is held about a user.
+    fn read(&self, user_token: &str) -> rusqlite::Result<()> {
+        let Some(reads) = &self.reads else { return Ok(()) };
+        let connection = reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let moment = connection.unchecked_transaction()?;
+        let subject: i64 = moment.prepare_cached(layout::FIND_SUBJECT)?.query_row(params![APPLICATION, user_token], |row| row.get(0))?;
+        for query in layout::SELECT_EVERYTHING {
+            let mut statement = moment.prepare_cached(query)?;
+            let columns = statement.column_count();
+            let mut rows = statement.query([subject])?;
+            while let Some(row) = rows.next()? {
+                for column in 0..columns {
+                    std::hint::black_box(row.get_ref(column)?);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 #[tonic::async_trait]
 impl UserDataService for Echo {
     type ExportUserDataStream = Once<Result<ExportFrame, Status>>;
 
-    async fn export_user_data(&self, _: Request<ExportUserDataRequest>) -> Result<Response<Self::ExportUserDataStream>, Status> {
+    async fn export_user_data(&self, request: Request<ExportUserDataRequest>) -> Result<Response<Self::ExportUserDataStream>, Status> {
+        self.read(&request.get_ref().user_token).map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(once(Ok(ExportFrame(self.reply.clone())))))
     }
 
@@ -32,6 +64,11 @@ impl UserDataService for Echo {
     }
 }
 
-pub(crate) async fn serve(reply_bytes: usize) -> anyhow::Result<()> {
-    super::listen(UserDataServiceServer::new(Echo { reply: vec![0; reply_bytes].into() })).await
+pub(crate) async fn serve(reply_bytes: usize, reads: Option<&Path>) -> anyhow::Result<()> {
+    let reads = reads.map(Connection::open).transpose()?;
+    if let Some(connection) = &reads {
+        connection.set_prepared_statement_cache_capacity(layout::SELECT_EVERYTHING.len() + 1);
+    }
+    let reads = reads.map(|connection| Arc::new(Mutex::new(connection)));
+    super::listen(UserDataServiceServer::new(Echo { reply: vec![0; reply_bytes].into(), reads })).await
 }

@@ -46,6 +46,21 @@ pub(crate) const LAYOUT: Layout = Layout {
     },
 };
 
+/// Which subject a user of an application is.
+pub(crate) const FIND_SUBJECT: &str = "SELECT id, epoch FROM subjects WHERE application_id = ?1 AND user_token = ?2";
+
+/// Everything held about a subject.
+pub(crate) const SELECT_EVERYTHING: [&str; 8] = [
+    "SELECT * FROM conversations WHERE subject_id = ?1 ORDER BY created_at, id",
+    "SELECT * FROM messages WHERE subject_id = ?1 ORDER BY conversation_created_at, conversation_id, created_at, id",
+    "SELECT * FROM feedback WHERE subject_id = ?1",
+    "SELECT * FROM memories WHERE subject_id = ?1",
+    "SELECT * FROM uploads WHERE subject_id = ?1",
+    "SELECT * FROM assistants WHERE subject_id = ?1",
+    "SELECT * FROM sessions WHERE subject_id = ?1",
+    "SELECT * FROM compaction_cache WHERE subject_id = ?1",
+];
+
 /// What the service asks for when it exports the messages of a subject, in one query.
 pub(crate) fn select_messages(subject: i64) -> String {
     format!(

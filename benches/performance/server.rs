@@ -47,9 +47,20 @@ impl Server {
 
     /// A server that does nothing but answer with so many bytes.
     pub(crate) fn echo(reply_bytes: usize, folder: &Path) -> anyhow::Result<Self> {
+        Self::start(Self::echo_command(reply_bytes)?, &folder.join("echo.log"))
+    }
+
+    /// One that reads as well, what is in an SQLite database.
+    pub(crate) fn reading_echo(database: &Database, reply_bytes: usize, folder: &Path) -> anyhow::Result<Self> {
+        let mut command = Self::echo_command(reply_bytes)?;
+        command.args(["--reads", database.url.trim_start_matches("sqlite://")]);
+        Self::start(command, &folder.join("reading_echo.log"))
+    }
+
+    fn echo_command(reply_bytes: usize) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["echo", "--reply-bytes", &reply_bytes.to_string()]);
-        Self::start(command, &folder.join("echo.log"))
+        Ok(command)
     }
 
     fn start(mut command: Command, log: &Path) -> anyhow::Result<Self> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
+
 use crate::{
     client::{Client, percentile},
     database::{Database, Engine},
@@ -18,10 +20,20 @@ pub(crate) const CALLERS: usize = 8;
 /// Users whose calls are recorded for `pgbench`, and made beside it.
 const RECORDED: usize = 8;
 
-async fn load(server: &Server, database: &Database, client: &Client, users: &[String], time: Duration) -> anyhow::Result<Sample> {
+/// Calls at once on one connection: enough that the server always has one to answer.
+const STREAMS: usize = 32;
+
+/// Has as many as `callers` export users, over as many connections as there are clients.
+async fn load(
+    server: &Server,
+    database: &Database,
+    (clients, callers): (&[Client], usize),
+    users: &[String],
+    time: Duration,
+) -> anyhow::Result<Sample> {
     let mut took = Vec::new();
     let sample = measure(server.pid(), database, async {
-        took = client.export_for(users, CALLERS, time).await?;
+        took = try_join_all(clients.iter().map(|client| client.export_for(users, callers / clients.len(), time))).await?.concat();
         Ok(took.len() as f64)
     })
     .await?;
@@ -33,38 +45,50 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
     let data = world.main(Engine::Sqlite)?;
     let users = data.tokens("small_");
     let ours = Server::ours(&data.database, world.folder(), &[])?;
-    let our_client = Client::connect(&ours, &data.key).await?;
+    let our_clients = [Client::connect(&ours, &data.key).await?];
     proof::export_is_whole(&ours, &data, &users[0]).await?;
-    let reply = our_client.export(&users[0]).await?;
+    let reply = our_clients[0].export(&users[0]).await?;
     let echo = Server::echo(usize::try_from(reply.bytes)?, world.folder())?;
-    let echo_client = Client::connect(&echo, "none").await?;
-    let echoed = echo_client.export(&users[0]).await?;
+    let echo_clients = [Client::connect(&echo, "none").await?];
+    let echoed = echo_clients[0].export(&users[0]).await?;
     anyhow::ensure!(echoed.bytes == reply.bytes, "the echo's reply has {} bytes, not {}", echoed.bytes, reply.bytes);
 
     let time = world.seconds(1, 5);
-    for (server, client) in [(&ours, &our_client), (&echo, &echo_client)] {
-        load(server, &data.database, client, &users, time / 4).await?;
+    for (server, client) in [(&ours, &our_clients), (&echo, &echo_clients)] {
+        load(server, &data.database, (client, STREAMS), &users, time / 4).await?;
     }
     let pairs = alternate(
         world.rounds,
-        async || load(&ours, &data.database, &our_client, &users, time).await,
-        async || load(&echo, &data.database, &echo_client, &users, time).await,
+        async || load(&ours, &data.database, (&our_clients, STREAMS), &users, time).await,
+        async || load(&echo, &data.database, (&echo_clients, STREAMS), &users, time).await,
+    )
+    .await?;
+    let reading = Server::reading_echo(&data.database, usize::try_from(reply.bytes)?, world.folder())?;
+    let reading_clients = [Client::connect(&reading, "none").await?];
+    load(&reading, &data.database, (&reading_clients, STREAMS), &users, time / 4).await?;
+    let ceiling = alternate(
+        world.rounds,
+        async || load(&reading, &data.database, (&reading_clients, STREAMS), &users, time).await,
+        async || load(&echo, &data.database, (&echo_clients, STREAMS), &users, time).await,
     )
     .await?;
     // On one user, for h2load knows one request only.
     let user = &users[..1];
     let agreement = alternate(
         if world.quick { 1 } else { world.rounds },
-        async || load(&ours, &data.database, &our_client, user, time).await,
-        async || h2load::export_for(&ours, &data.database, (&data.key, &user[0]), CALLERS, time, world.folder()),
+        async || load(&ours, &data.database, (&our_clients, STREAMS), user, time).await,
+        async || h2load::export_for(&ours, &data.database, (&data.key, &user[0]), STREAMS, time, world.folder()),
     )
     .await?;
     ours.stop().await?;
     echo.stop().await?;
+    reading.stop().await?;
     let row = (4, Engine::Sqlite);
+    let most = "an echo that reads all this through rusqlite and drops it, calls per CPU second";
+    let most = Outcome::of(row, (most, "bare tonic echo"), (Goal::None, 0.7), ceiling, thrift);
     let check = Outcome::of(row, ("calls/s as our client counts them", "h2load"), (Goal::Within(0.1), 1.0), agreement, speed);
     let what = format!("export of 20 messages, {} bytes in {} frames, calls per CPU second", reply.bytes, reply.frames);
-    Ok(vec![Outcome::of(row, (what, "bare tonic echo"), (Goal::AtLeast(0.5), 0.7), pairs, thrift), check])
+    Ok(vec![Outcome::of(row, (what, "bare tonic echo"), (Goal::AtLeast(0.5), 0.7), pairs, thrift), most, check])
 }
 
 /// Row 5: beside the same queries by `pgbench`.
@@ -74,14 +98,15 @@ pub(crate) async fn beside_pgbench(world: &mut World) -> anyhow::Result<Vec<Outc
     users.truncate(RECORDED);
     let pgbench = Pgbench::record(&data, &users, world.folder()).await?;
     let server = Server::ours(&data.database, world.folder(), &[])?;
-    let client = Client::connect(&server, &data.key).await?;
+    // As pgbench has.
+    let clients = Client::connect_each(&server, &data.key, CALLERS).await?;
     proof::export_is_whole(&server, &data, &users[0]).await?;
 
     let time = world.seconds(1, 5);
-    load(&server, &data.database, &client, &users, time / 4).await?;
+    load(&server, &data.database, (&clients, CALLERS), &users, time / 4).await?;
     let pairs = alternate(
         world.rounds,
-        async || load(&server, &data.database, &client, &users, time).await,
+        async || load(&server, &data.database, (&clients, CALLERS), &users, time).await,
         async || pgbench.run(&data.database, CALLERS, time),
     )
     .await?;
