@@ -34,6 +34,8 @@ impl Server {
         let stopping = CancellationToken::new();
         let cut = CancellationToken::new();
         let ended = CancellationToken::new();
+        // Whoever drops this future ends its threads.
+        let end = ended.clone().drop_guard();
         let drain_timeout = self.config.drain_timeout;
         let last_words = LAST_WORDS.min(drain_timeout / 4);
 
@@ -50,7 +52,7 @@ impl Server {
             health: reporter.clone(),
             authenticate: AuthInterceptor::new(self.keys, self.issuers, self.clock),
             stopping: stopping.clone(),
-            ended: ended.clone(),
+            ended,
         };
         let (mut connections, mut served) = (Vec::new(), Vec::new());
         for _ in 0..service_thread::count() {
@@ -60,9 +62,12 @@ impl Server {
         }
         let accepting = stopping.clone().run_until_cancelled_owned(accept(self.listener, connections));
         let serve = async {
-            // The port is free once no connection is taken.
-            let (served, _) = tokio::join!(try_join_all(served), accepting);
-            served
+            let mut served = try_join_all(served);
+            tokio::select! {
+                // Before it was told to stop, a thread ends only when it fails.
+                served = &mut served => served,
+                _ = accepting => served.await,
+            }
         };
         let deadline = async {
             stop.await;
@@ -82,7 +87,7 @@ impl Server {
             }
         };
         stopping.cancel();
-        ended.cancel();
+        drop(end);
         // Neither task can fail; both end at once.
         let _ = tokio::join!(watch, refresh);
         served?;
