@@ -17,6 +17,7 @@
 pub mod cli;
 pub mod config;
 pub mod domain;
+mod fault;
 pub mod grpc;
 pub mod operations;
 pub mod repository;

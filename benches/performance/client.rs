@@ -159,7 +159,7 @@ impl Client {
     }
 
     pub(crate) async fn delete_messages(&self, user_token: &str) -> anyhow::Result<DeleteUserMessagesResponse> {
-        let request = DeleteUserMessagesRequest { user_token: user_token.to_owned() };
+        let request = DeleteUserMessagesRequest { user_token: user_token.to_owned(), ..Default::default() };
         Ok(self.users().delete_user_messages(request).await?.into_inner())
     }
 

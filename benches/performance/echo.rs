@@ -13,7 +13,8 @@ use tonic::{Request, Response, Status};
 use userdata::grpc::{
     export_frame::ExportFrame,
     proto::{
-        DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse,
+        DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportUserDataRequest, GetErasureStatusRequest, GetErasureStatusResponse,
+        ScopedDeleteRequest, ScopedDeleteResponse,
         server::user_data_service_server::{UserDataService, UserDataServiceServer},
     },
 };
@@ -60,6 +61,9 @@ impl UserDataService for Echo {
     }
 
     async fn scoped_delete(&self, _: Request<ScopedDeleteRequest>) -> Result<Response<ScopedDeleteResponse>, Status> {
+        Err(Status::unimplemented("an echo"))
+    }
+    async fn get_erasure_status(&self, _: Request<GetErasureStatusRequest>) -> Result<Response<GetErasureStatusResponse>, Status> {
         Err(Status::unimplemented("an echo"))
     }
 }

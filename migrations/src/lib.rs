@@ -3,6 +3,7 @@
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
 
 mod m0001_create_tables;
+mod m0002_record_erasures;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -10,6 +11,6 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_create_tables::Migration)]
+        vec![Box::new(m0001_create_tables::Migration), Box::new(m0002_record_erasures::Migration)]
     }
 }

@@ -38,3 +38,17 @@ impl ServerArgs {
         Ok(Client::connect(&self.server, credential).await?)
     }
 }
+
+/// Under which terms an erasure takes place.
+#[derive(Debug, Args)]
+pub(super) struct TermsArgs {
+    /// A UUID for this erasure: repeated with it, the command changes nothing and tells the first outcome again.
+    #[arg(long, value_name = "UUID")]
+    pub(super) request_id: Option<String>,
+    /// Only tell what would go, and a digest of it.
+    #[arg(long, conflicts_with_all = ["request_id", "plan"])]
+    pub(super) preview: bool,
+    /// The digest that `--preview` told: erase only if exactly that would go.
+    #[arg(long, value_name = "DIGEST")]
+    pub(super) plan: Option<String>,
+}

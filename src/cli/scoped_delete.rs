@@ -5,7 +5,10 @@ use std::io::{Write, stderr, stdout};
 use anyhow::bail;
 use clap::Args;
 
-use super::{client_args::ServerArgs, confirm::confirm};
+use super::{
+    client_args::{ServerArgs, TermsArgs},
+    confirm::confirm,
+};
 use crate::grpc::proto::ScopedDeleteRequest;
 
 /// Erases the chosen scopes of a user's personal data.
@@ -35,6 +38,9 @@ pub(super) struct ScopedDeleteArgs {
     /// All six scopes.
     #[arg(long)]
     all: bool,
+    /// Terms of the erasure.
+    #[command(flatten)]
+    terms: TermsArgs,
     /// Delete without asking.
     #[arg(long)]
     yes: bool,
@@ -56,12 +62,15 @@ pub(super) async fn run(args: ScopedDeleteArgs) -> anyhow::Result<()> {
         assistants: args.assistants || args.all,
         feedback: args.feedback || args.all,
         sessions: args.sessions || args.all,
+        request_id: args.terms.request_id.unwrap_or_default(),
+        validate_only: args.terms.preview,
+        plan_digest: args.terms.plan.unwrap_or_default(),
     };
     let chosen = chosen(&request);
     if chosen.is_empty() {
         bail!("no scope: choose from --dialogues, --vault, --memory, --assistants, --feedback, --sessions, or --all");
     }
-    confirm(&format!("Erase {} of this user?", chosen.join(", ")), args.yes)?;
+    confirm(&format!("Erase {} of this user?", chosen.join(", ")), args.yes || args.terms.preview)?;
     let deleted = args.server.connect().await?.scoped_delete(request).await?;
 
     let mut out = stdout().lock();
@@ -74,12 +83,15 @@ pub(super) async fn run(args: ScopedDeleteArgs) -> anyhow::Result<()> {
     writeln!(out, "sessions_deleted: {}", deleted.sessions_deleted)?;
     writeln!(out, "compaction_cache_purged: {}", deleted.compaction_cache_purged)?;
     writeln!(out, "uploads_failed: {}", deleted.uploads_failed.len())?;
+    if args.terms.preview {
+        writeln!(out, "plan_digest: {}", deleted.plan_digest)?;
+    }
     if !deleted.uploads_failed.is_empty() {
         let mut err = stderr().lock();
         for failure in &deleted.uploads_failed {
             writeln!(err, "upload {}: {}", failure.upload_id, failure.error)?;
         }
-        bail!("{} uploads could not be deleted; the rest is done. Repeat the command to try them again", deleted.uploads_failed.len());
+        bail!("{} uploads could not be deleted; the rest is done. The service goes on trying", deleted.uploads_failed.len());
     }
     Ok(())
 }

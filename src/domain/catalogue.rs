@@ -7,7 +7,7 @@
 use self::{
     Nature::{Credential, Key, Operational, Personal},
     OnImport::{Kept, Never, Replaced},
-    Operation::{Assistants, DeleteUserMessages, Dialogues, Feedback, Memory, Sessions, Vault},
+    Operation::{Assistants, DeleteUserMessages, Dialogues, Feedback, Memory, ScrubResidue, Sessions, Vault},
     Rows::{Derived, Every, WithoutInstitution},
     Shown::{As, No},
 };
@@ -91,6 +91,8 @@ pub enum OnImport {
 pub enum Operation {
     /// All messages.
     DeleteUserMessages,
+    /// What `scrub_residue` adds to that.
+    ScrubResidue,
     /// The scope `dialogues`.
     Dialogues,
     /// The scope `vault`.
@@ -107,7 +109,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 7] = [DeleteUserMessages, Dialogues, Vault, Memory, Assistants, Feedback, Sessions];
+    pub const ALL: [Self; 8] = [DeleteUserMessages, ScrubResidue, Dialogues, Vault, Memory, Assistants, Feedback, Sessions];
 }
 
 /// Which rows of the subject an operation reaches.
@@ -163,6 +165,15 @@ pub const TABLES: &[Table] = &[
             column("user_token", Personal, No("the caller names it"), Kept),
             column("epoch", Operational, INTERNAL, Kept).set_by(EVERY_ERASURE),
             column("created_at", Operational, INTERNAL, Kept),
+            column("revision", Operational, INTERNAL, Replaced),
+            column("messages_erased_at", Operational, INTERNAL, Kept).set_by(&[(DeleteUserMessages, Every)]),
+            column("texts_scrubbed_at", Operational, INTERNAL, Kept).set_by(&[(ScrubResidue, Every)]),
+            column("dialogues_erased_at", Operational, INTERNAL, Kept).set_by(&[(Dialogues, Every)]),
+            column("vault_erased_at", Operational, INTERNAL, Kept).set_by(&[(Vault, Every)]),
+            column("memory_erased_at", Operational, INTERNAL, Kept).set_by(&[(Memory, Every)]),
+            column("assistants_erased_at", Operational, INTERNAL, Kept).set_by(&[(Assistants, Every)]),
+            column("feedback_erased_at", Operational, INTERNAL, Kept).set_by(&[(Feedback, Every)]),
+            column("sessions_erased_at", Operational, INTERNAL, Kept).set_by(&[(Sessions, Every)]),
         ],
     },
     Table {
@@ -174,7 +185,7 @@ pub const TABLES: &[Table] = &[
             column("created_at", Personal, As("Conversation.created_at"), Replaced),
             column("id", Key, As("Conversation.id"), Kept),
             column("agent_id", Personal, As("Conversation.agent_id"), Replaced),
-            column("title", Personal, As("Conversation.title"), Replaced),
+            column("title", Personal, As("Conversation.title"), Replaced).set_by(&[(ScrubResidue, Every)]),
             column("updated_at", Personal, As("Conversation.updated_at"), Replaced),
             column("last_activity_at", Personal, As("Conversation.last_activity_at"), Replaced),
             column("is_from_dashboard", Personal, As("Conversation.is_from_dashboard"), Replaced),
@@ -216,7 +227,7 @@ pub const TABLES: &[Table] = &[
             column("message_id", Personal, As("Feedback.message_id"), Replaced),
             column("vote", Personal, As("Feedback.vote"), Replaced),
             column("tags", Personal, As("Feedback.tags"), Replaced),
-            column("notes", Personal, As("Feedback.notes"), Replaced),
+            column("notes", Personal, As("Feedback.notes"), Replaced).set_by(&[(ScrubResidue, Every)]),
             column("model", Personal, As("Feedback.model"), Replaced),
             column("updated_at", Personal, As("Feedback.updated_at"), Replaced),
             column("deleted_at", Operational, As("Feedback.deleted_at"), Kept).set_by(&[(Feedback, Every)]),
@@ -260,6 +271,13 @@ pub const TABLES: &[Table] = &[
             column("status", Operational, As("Upload.status"), Replaced).set_by(&[(Vault, WithoutInstitution)]),
             column("institution_id", Personal, As("Upload.institution_id"), Replaced),
             column("deleted_at", Operational, As("Upload.deleted_at"), Kept).set_by(&[(Vault, WithoutInstitution)]),
+            column("has_content", Operational, INTERNAL, Kept).set_by(&[(Vault, WithoutInstitution)]),
+            column("content_begun_at", Operational, INTERNAL, Kept),
+            // Set and unset again by one erasure, if the object can be removed.
+            column("removal_since", Operational, INTERNAL, Kept),
+            column("removal_attempts", Operational, INTERNAL, Kept),
+            column("removal_next_at", Operational, INTERNAL, Kept),
+            column("removal_error", Operational, INTERNAL, Kept),
         ],
     },
     Table {
@@ -315,6 +333,19 @@ pub const TABLES: &[Table] = &[
             column("id", Key, As("CompactionCacheEntry.id"), Kept),
             column("conversation_id", Key, As("CompactionCacheEntry.conversation_id"), Replaced),
             column("text", Personal, As("CompactionCacheEntry.text"), Replaced),
+        ],
+    },
+    Table {
+        name: "accepted_requests",
+        whose: Whose::Application,
+        removed_by: &[],
+        columns: &[
+            column("application_id", Key, SECRET, Never),
+            column("request_id", Key, SECRET, Never),
+            column("digest", Operational, SECRET, Never),
+            column("response", Operational, SECRET, Never),
+            column("is_final", Operational, SECRET, Never),
+            column("accepted_at", Operational, SECRET, Never),
         ],
     },
     Table {

@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod category;
 pub mod counts;
 pub mod digest;
+pub mod erasure;
 pub mod import;
 pub mod limits;
 pub mod message_run;

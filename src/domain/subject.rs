@@ -83,6 +83,12 @@ impl Subject {
         Self { application, user_token }
     }
 
+    /// The subject of an erasure that was accepted, read back from its records: the principal was authorised then, and what is left to do
+    /// is done whether it still is or not.
+    pub fn of_accepted_erasure(application: ApplicationId, user_token: UserToken) -> Self {
+        Self::new(application, user_token)
+    }
+
     /// The tenant it belongs to.
     pub fn application(&self) -> &ApplicationId {
         &self.application

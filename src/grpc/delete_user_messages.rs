@@ -4,8 +4,8 @@ use tonic::Status;
 
 use super::{convert::request, proto, service::Begun, status};
 use crate::{
-    domain::principal::Permission,
-    operations::{self, Stores},
+    domain::{erasure::Erasure, principal::Permission},
+    operations::{Stores, delete_user_messages as operation},
 };
 
 pub(super) async fn delete_user_messages(
@@ -13,10 +13,15 @@ pub(super) async fn delete_user_messages(
     begun: Begun<proto::DeleteUserMessagesRequest>,
 ) -> Result<proto::DeleteUserMessagesResponse, Status> {
     let Begun { principal, call, message, .. } = begun;
-    let user_token = request::user_token(message.user_token).map_err(status::invalid)?;
+    let scrub = message.scrub_residue;
+    let (user_token, demands) = request::delete_user_messages(message).map_err(status::invalid)?;
     let subject = principal.authorise(Permission::DeleteMessages, user_token).map_err(|reason| status::not_permitted(&reason))?;
-    let report =
-        operations::delete_user_messages::delete_user_messages(stores, &subject).await.map_err(|error| status::failed(&error, &call))?;
+    if demands.validate_only {
+        let preview = operation::preview(stores, &subject, scrub).await.map_err(|error| status::failed(&error, &call))?;
+        return Ok(preview.into());
+    }
+    let terms = demands.terms(&subject, Erasure::Messages { scrub });
+    let report = operation::delete_user_messages(stores, &subject, scrub, &terms).await.map_err(|error| status::failed(&error, &call))?;
     call.count("messages_deleted", report.messages);
     call.count("conversations_affected", report.conversations);
     call.count("compaction_cache_purged", report.compaction_cache);

@@ -11,6 +11,7 @@ pub mod export_frame;
 mod export_user_data;
 mod frame_packer;
 mod frame_stream;
+mod get_erasure_status;
 mod heavy_work;
 mod import_user_data;
 pub mod proto;

@@ -11,6 +11,7 @@ use super::{
     delete_user_messages::delete_user_messages,
     export_user_data::export_user_data,
     frame_stream::FrameStream,
+    get_erasure_status::get_erasure_status,
     heavy_work::HeavyWork,
     import_user_data::import_user_data,
     proto::{
@@ -93,6 +94,14 @@ impl UserDataService for Services {
     async fn scoped_delete(&self, request: Request<proto::ScopedDeleteRequest>) -> Result<Response<proto::ScopedDeleteResponse>, Status> {
         let begun = begin(request, Permission::ScopedDelete)?;
         scoped_delete(&self.stores, begun).await.map(Response::new)
+    }
+
+    async fn get_erasure_status(
+        &self,
+        request: Request<proto::GetErasureStatusRequest>,
+    ) -> Result<Response<proto::GetErasureStatusResponse>, Status> {
+        let begun = begin(request, Permission::ScopedDelete)?;
+        get_erasure_status(&self.stores, begun).await.map(Response::new)
     }
 }
 

@@ -124,6 +124,14 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
             let message = "other calls for the same user were in the way; try again";
             try_again(Code::Aborted, ErrorReason::Conflict, message, DRAIN_RETRY)
         }
+        operations::Error::RequestIdReused => {
+            let message = "the request_id is that of another request of this application; use a new one for each request";
+            with_reason(Code::FailedPrecondition, ErrorReason::RequestIdReused, message, |_| ())
+        }
+        operations::Error::PlanChanged => {
+            let message = "the user's data is not what was previewed, and nothing has changed; make another preview";
+            with_reason(Code::Aborted, ErrorReason::PlanChanged, message, |_| ())
+        }
         operations::Error::ErasedMeanwhile => erased_meanwhile(),
         operations::Error::ReplacedMeanwhile => {
             let message = "the content of an upload was replaced while it was exported; begin a new export";

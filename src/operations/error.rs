@@ -11,6 +11,12 @@ pub enum Error {
     /// Other calls for the same subject were in the way, more often than an operation is tried again.
     #[error("other transactions were in the way: {0}")]
     Conflict(String),
+    /// The caller's id of the request is that of another request.
+    #[error("the request id is that of another request")]
+    RequestIdReused,
+    /// The subject's data is not what was previewed.
+    #[error("the subject's data is not what was previewed")]
+    PlanChanged,
     /// The subject was erased while it was exported.
     #[error("the subject was erased meanwhile")]
     ErasedMeanwhile,
@@ -30,10 +36,13 @@ impl From<repository::Error> for Error {
         match error {
             repository::Error::Unavailable(reason) => Self::DatabaseUnavailable(reason),
             repository::Error::Conflict(reason) => Self::Conflict(reason),
-            repository::Error::ImportedMeanwhile => Self::Conflict(error.to_string()),
+            repository::Error::CommitUnknown(_) => Self::DatabaseUnavailable(error.to_string()),
+            repository::Error::RequestIdReused => Self::RequestIdReused,
+            repository::Error::PlanChanged => Self::PlanChanged,
             repository::Error::ErasedMeanwhile => Self::ErasedMeanwhile,
             repository::Error::Corrupt(_)
             | repository::Error::Refused(_)
+            | repository::Error::Remained(_)
             | repository::Error::SchemaBehind(_)
             | repository::Error::SchemaAhead => Self::Unforeseen(error),
         }

@@ -9,11 +9,13 @@ use crate::{
         subject::Subject,
         violation::{Complaint, FieldViolation},
     },
-    repository::{Held, in_own_task},
+    fault::crash_at,
+    repository::{NoContent, in_own_task},
     vault::ContentWriter,
 };
 
 const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not held, or deleted; import the upload itself first");
+const LATE: Complaint = Complaint::Rule("was observed before the user's data was erased; an import does not bring it back");
 const OUT_OF_ORDER: Complaint = Complaint::Rule("does not continue the pieces before it; send the pieces of one upload in order");
 const TOO_MUCH: Complaint = Complaint::Rule("goes past the upload's `size_bytes`; correct that or send less");
 const INCOMPLETE: Complaint = Complaint::Rule("begins content that was never finished; send all pieces up to the upload's `size_bytes`");
@@ -28,7 +30,6 @@ pub struct Import {
 /// Content of which some pieces have arrived.
 struct OpenContent {
     subject: Subject,
-    held: Held,
     upload_id: String,
     size: u64,
     writer: ContentWriter,
@@ -53,12 +54,14 @@ impl Import {
     /// When a store does not answer. What earlier requests imported stays.
     pub async fn take(&mut self, subject: &Subject, batch: ImportBatch) -> Result<(), Error> {
         let imported = self.stores.repository.import(subject, &batch).await?;
+        crash_at("import.after_commit");
         for category in Category::ALL {
             self.report.counts.add(category, imported.counts.of(category));
         }
         self.report.reject_all(imported.rejected, imported.rejections);
         for At { index, record } in batch.upload_contents {
-            self.take_content(subject, format!("{}.upload_contents[{index}]", batch.path), record).await?;
+            let path = format!("{}.upload_contents[{index}]", batch.path);
+            self.take_content(subject, batch.observed_epoch, path, record).await?;
         }
         Ok(())
     }
@@ -69,7 +72,13 @@ impl Import {
         self.report
     }
 
-    async fn take_content(&mut self, subject: &Subject, path: String, piece: ContentPiece) -> Result<(), Error> {
+    async fn take_content(
+        &mut self,
+        subject: &Subject,
+        observed_epoch: Option<i64>,
+        path: String,
+        piece: ContentPiece,
+    ) -> Result<(), Error> {
         let continues = self.open.as_ref().is_some_and(|open| open.upload_id == piece.upload_id && open.subject == *subject);
         if !continues {
             self.abandon().await;
@@ -77,18 +86,19 @@ impl Import {
                 self.report.reject(FieldViolation::new(format!("{path}.offset"), OUT_OF_ORDER), 1);
                 return Ok(());
             }
-            let mut reading = self.stores.repository.reading().await?;
-            let Some(held) = reading.find(subject).await? else {
-                self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
-                return Ok(());
-            };
-            let Some(upload) = reading.live_upload(&held, &piece.upload_id).await? else {
-                self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);
-                return Ok(());
+            let size = match self.stores.repository.begin_content(subject, &piece.upload_id, observed_epoch).await? {
+                Ok(size) => size.unsigned_abs(),
+                Err(reason) => {
+                    let complaint = match reason {
+                        NoContent::UnknownUpload => UNKNOWN_UPLOAD,
+                        NoContent::ObservedBefore => LATE,
+                    };
+                    self.report.reject(FieldViolation::new(format!("{path}.upload_id"), complaint), 1);
+                    return Ok(());
+                }
             };
             let writer = self.stores.vault.write(subject, &piece.upload_id);
-            let size = upload.size_bytes.unsigned_abs();
-            self.open = Some(OpenContent { subject: subject.clone(), held, upload_id: piece.upload_id, size, writer, path: path.clone() });
+            self.open = Some(OpenContent { subject: subject.clone(), upload_id: piece.upload_id, size, writer, path: path.clone() });
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         let end = piece.offset.saturating_add(piece.data.len() as u64);
@@ -119,12 +129,14 @@ impl Import {
         let repository = self.stores.repository.clone();
         let path = content.path.clone();
         let finish = in_own_task(async move {
+            crash_at("content.before_finish");
             let written = content.writer.finish().await?;
-            let is_live = repository.reading().await?.live_upload(&content.held, &content.upload_id).await?.is_some();
-            if !is_live {
+            crash_at("content.after_finish");
+            let may_stay = repository.end_content(&content.subject, &content.upload_id).await?;
+            if !may_stay {
                 written.take_back().await?;
             }
-            Ok::<bool, Error>(is_live)
+            Ok::<bool, Error>(may_stay)
         });
         if !finish.await? {
             self.report.reject(FieldViolation::new(format!("{path}.upload_id"), UNKNOWN_UPLOAD), 1);

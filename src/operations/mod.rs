@@ -4,7 +4,9 @@ mod conversation_reader;
 pub mod delete_user_messages;
 mod error;
 pub mod export_user_data;
+pub mod get_erasure_status;
 pub mod import_user_data;
+pub mod remove_files;
 pub mod scoped_delete;
 mod stores;
 

@@ -1,79 +1,71 @@
-//! ScopedDelete: first the objects of the vault, which no transaction covers, then everything in the database in one effect. The epoch is
-//! raised before the first object goes, so that no export shows a vault that is half erased. An import in between has it begin again.
+//! ScopedDelete: first everything in the database, in one effect, which accepts the erasure; then the objects of uploads, which no transaction
+//! covers; then the uploads are marked as deleted. Whatever interrupts this, the worker goes on with it ([`super::remove_files`]).
 
-use futures::join;
-
-use super::{Error, Stores};
+use super::{
+    Error, Stores,
+    remove_files::{Outcome, remove},
+};
 use crate::{
     domain::{
-        report::{ScopesErased, UploadFailure},
+        erasure::{Once, Terms},
+        report::{Preview, ScopesErased},
         scope::Scopes,
         subject::Subject,
     },
-    repository::{self, Tries, in_own_task},
+    repository::{Accepted, ErasedScopes, StoredObjects, in_own_task},
 };
 
 /// Erases the scopes of the subject. An upload whose object cannot be removed is named in the report, and its record left alone.
 ///
 /// # Errors
-/// When the database does not answer, or imports bring new uploads again and again; then no record has changed, and objects that are gone
-/// already will count as removed by the next try.
-pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes) -> Result<ScopesErased, Error> {
-    let mut tries = Tries::new("scoped_delete");
-    loop {
-        let vaulted = if scopes.chosen().vault { remove_objects(stores, subject).await? } else { Removals::default() };
-        let erased = if vaulted.removed.is_empty() {
-            erase_records(stores, subject, scopes, vaulted).await
-        } else {
-            // A caller that leaves now must not leave content behind that was imported after the removal, with a record that says it is
-            // deleted.
-            let (stores, subject) = (stores.clone(), subject.clone());
-            in_own_task(async move { erase_records(&stores, &subject, scopes, vaulted).await }).await
-        };
-        match erased {
-            Err(error @ repository::Error::ImportedMeanwhile) if tries.again(&error.to_string()) => {}
-            outcome => return Ok(outcome?),
+/// When the terms are not met, or the database does not answer; then no record has changed. If the database goes away while files are
+/// removed, the erasure has happened but for these, and they are removed later.
+pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes, terms: &Terms) -> Result<ScopesErased, Error> {
+    let objects = if scopes.chosen().vault { stored_objects(stores, subject).await? } else { StoredObjects::None };
+    let erased = match stores.repository.erase_scopes(subject, scopes, terms, &objects).await? {
+        Accepted::Before(before) => return Ok(before.report),
+        Accepted::Now(erased) if erased.to_remove.is_empty() => {
+            stores.repository.empty_log_of_erased().await;
+            return Ok(erased.report);
         }
-    }
+        Accepted::Now(erased) | Accepted::Unfinished(erased) => erased,
+    };
+    // A caller that leaves now should not leave the files to the worker.
+    let (stores, subject, once) = (stores.clone(), subject.clone(), terms.once.clone());
+    in_own_task(async move { remove_uploads(&stores, &subject, erased, once.as_ref()).await }).await
 }
 
-async fn erase_records(stores: &Stores, subject: &Subject, scopes: Scopes, vaulted: Removals) -> Result<ScopesErased, repository::Error> {
-    let mut report = stores.repository.erase_scopes(subject, scopes, &vaulted.removed, &vaulted.failed).await?;
-    report.uploads_failed = vaulted.failed;
-    join!(stores.repository.empty_log_of_erased(), remove_again(stores, subject, &vaulted.removed));
-    Ok(report)
+/// What erasing the scopes would do.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn preview(stores: &Stores, subject: &Subject, scopes: Scopes) -> Result<Preview<ScopesErased>, Error> {
+    Ok(stores.repository.reading().await?.preview_of_scopes(subject, scopes).await?)
 }
 
-/// Removes what an import may have written after the first removal and before the uploads were marked. Later it finds them marked, and
-/// takes its content back itself.
-async fn remove_again(stores: &Stores, subject: &Subject, removed: &[String]) {
-    if !removed.is_empty() && stores.vault.remove_what_is_left(subject, removed).await.is_err() {
-        tracing::error!("objects were removed but it could not be seen to that they stay so; what was imported meanwhile is still there");
+/// Which uploads have an object. The database should know; an object that it does not know of shall not stay.
+async fn stored_objects(stores: &Stores, subject: &Subject) -> Result<StoredObjects, Error> {
+    if stores.vault.is_empty(subject).await.unwrap_or(false) {
+        return Ok(StoredObjects::None);
     }
+    let upload_ids = stores.repository.reading().await?.personal_uploads(subject).await?;
+    Ok(stores.vault.which_are_there(subject, &upload_ids).await.map_or(StoredObjects::Unknown, StoredObjects::Of))
 }
 
-/// What became of the objects of a subject's personal uploads.
-#[derive(Default)]
-struct Removals {
-    removed: Vec<String>,
-    failed: Vec<UploadFailure>,
-}
-
-async fn remove_objects(stores: &Stores, subject: &Subject) -> Result<Removals, Error> {
-    let Stores { repository, vault } = stores;
-    let upload_ids = repository.reading().await?.personal_uploads(subject).await?;
-    // Where there is no object, nobody can see a vault half erased. A store that does not tell is asked to remove them all the same.
-    if upload_ids.is_empty() || vault.is_empty(subject).await.unwrap_or(false) {
-        return Ok(Removals { removed: upload_ids, failed: Vec::new() });
+async fn remove_uploads(stores: &Stores, subject: &Subject, erased: ErasedScopes, once: Option<&Once>) -> Result<ScopesErased, Error> {
+    let ErasedScopes { mut report, to_remove } = erased;
+    let upload_ids: Vec<String> = to_remove.iter().map(|upload| upload.id.clone()).collect();
+    let Outcome { removals, objects_left } = remove(stores, subject, &upload_ids).await;
+    for upload in to_remove.iter().filter(|upload| removals.removed.contains(&upload.id)) {
+        report.uploads += 1;
+        report.bytes = report.bytes.saturating_add(upload.size_bytes);
     }
-    repository.begin_erasure(subject).await?;
-    let outcomes = vault.remove(subject, &upload_ids).await;
-    let mut removals = Removals::default();
-    for (upload_id, outcome) in upload_ids.into_iter().zip(outcomes) {
-        match outcome {
-            Ok(()) => removals.removed.push(upload_id),
-            Err(error) => removals.failed.push(UploadFailure { upload_id, error: error.to_string() }),
-        }
+    report.uploads_failed = removals.failed.clone();
+    (report.remaining.uploads, report.remaining.objects) = (removals.failed.len() as u64, objects_left);
+    let is_first = stores.repository.finish_removals(subject, &removals, once.map(|once| (once, &report))).await?;
+    stores.repository.empty_log_of_erased().await;
+    match once {
+        Some(once) if !is_first => Ok(stores.repository.final_response(subject, once).await?),
+        _ => Ok(report),
     }
-    Ok(removals)
 }

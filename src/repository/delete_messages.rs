@@ -1,57 +1,127 @@
-//! Deleting all messages of a subject, in one transaction.
+//! Deleting all messages of a subject, in one transaction; and what that would do.
 
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait},
+    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{Expr, ExprTrait, SelectStatement},
 };
 
 use super::{
-    Error, Repository,
+    Error, Held, Repository,
+    accepted_request::{Accepted, keep_response},
     effects::Effects,
-    entity::{compaction_cache, conversation, message},
-    subject::{delete_rows, lock_for_erasure, update_rows},
+    entity::{assistant, compaction_cache, conversation, feedback, memory, message, session, subject as subjects, upload},
+    query::zero,
+    subject::{delete_rows, lock_for_erasure, rows, update_rows},
     transaction::in_transaction,
+    verification::nothing_remains,
 };
-use crate::domain::{report::MessagesDeleted, subject::Subject};
+use crate::{
+    domain::{
+        erasure::{PlanDigest, Terms},
+        report::MessagesDeleted,
+        subject::Subject,
+    },
+    fault::{crash_at, planted},
+};
 
 impl Repository {
-    /// Deletes all messages of the subject, and the compaction cache derived from them; sets the message counts to 0.
+    /// Deletes all messages of the subject, and the compaction cache derived from them; sets the message counts to 0. With `scrub` the titles
+    /// and notes go too. What was deleted is looked for again before it is committed.
     ///
     /// # Errors
-    /// When the database does not answer; then nothing has changed.
-    pub async fn delete_messages(&self, subject: &Subject) -> Result<MessagesDeleted, Error> {
-        let report = in_transaction!(self, "delete_messages", transaction => {
-            let Some(held) = lock_for_erasure(transaction, subject).await? else { return Ok(None) };
-            self.log_will_hold_erased();
-            // While the messages are still there: a probe per conversation finds who has any.
-            let own_message = message::Entity::find()
-                .select_only()
-                .expr(Expr::val(1))
-                .filter(message::Column::SubjectId.eq(held.subject_id))
-                .filter(
-                    Expr::col((message::Entity, message::Column::ConversationCreatedAt))
-                        .eq(Expr::col((conversation::Entity, conversation::Column::CreatedAt))),
-                )
-                .filter(
-                    Expr::col((message::Entity, message::Column::ConversationId))
-                        .eq(Expr::col((conversation::Entity, conversation::Column::Id))),
-                )
-                .into_query();
-            let counted = update_rows::<conversation::Entity>(&held)
-                .col_expr(conversation::Column::MessageCount, Expr::val(0))
-                .filter(Condition::any().add(conversation::Column::MessageCount.ne(0)).add(Expr::exists(own_message)));
+    /// [`Error::RequestIdReused`] and [`Error::PlanChanged`] when the terms are not met, [`Error::Remained`] when something is still there;
+    /// others when the database does not answer. Then nothing has changed, save after [`Error::CommitUnknown`].
+    pub async fn delete_messages(&self, subject: &Subject, scrub: bool, terms: &Terms) -> Result<Accepted<MessagesDeleted>, Error> {
+        let once = terms.once.as_ref();
+        let before =
+            async || Ok::<_, Error>(self.accepted_before(subject.application(), once).await?.map(|(_, before)| Accepted::Before(before)));
+        let report = in_transaction!(self, "delete_messages", once.is_some(), before().await?, transaction => {
+            let now = self.clock.now().0;
+            let mut kinds = vec![subjects::Column::MessagesErasedAt];
+            kinds.extend(scrub.then_some(subjects::Column::TextsScrubbedAt));
+            let locked = lock_for_erasure(transaction, subject, &kinds, now).await?;
             let mut report = MessagesDeleted::default();
-            let mut effects = Effects::none();
-            effects.add(counted.into_query(), |report: &mut MessagesDeleted, rows| report.conversations += rows);
-            effects.add(delete_rows::<compaction_cache::Entity>(&held).into_query(), |report, rows| report.compaction_cache += rows);
-            effects.take_place(transaction, &mut report).await?;
-            // By itself: among the effects, PostgreSQL would set a row aside for each message.
-            report.messages = delete_rows::<message::Entity>(&held).exec(transaction).await?.rows_affected;
-            Ok(Some(report))
+            if let Some(locked) = &locked {
+                self.log_will_hold_erased();
+                delete(transaction, &locked.held, scrub, &mut report).await?;
+            }
+            crash_at("erasure.after_effects");
+            let plan = PlanDigest::of_messages(subject, scrub, locked.map_or(0, |locked| locked.revision), &report);
+            if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
+                return Err(Error::PlanChanged);
+            }
+            keep_response(transaction, subject, once, &report, true, now).await?;
+            crash_at("erasure.before_commit");
+            Ok(Accepted::Now(report))
         })?;
-        if report.is_some() {
+        crash_at("erasure.after_commit");
+        if matches!(report, Accepted::Now(_)) {
             self.empty_log_of_erased().await;
         }
-        Ok(report.unwrap_or_default())
+        Ok(report)
     }
+}
+
+async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, report: &mut MessagesDeleted) -> Result<(), Error> {
+    let mut effects: Effects<MessagesDeleted> = Effects::none();
+    // While the messages are still there: a probe per conversation finds who has any.
+    let counted = update_rows::<conversation::Entity>(held)
+        .col_expr(conversation::Column::MessageCount, Expr::val(0))
+        .filter(has_messages(Expr::val(held.subject_id)));
+    effects.add(counted.into_query(), |report, rows| report.conversations += rows);
+    effects.add(delete_rows::<compaction_cache::Entity>(held).into_query(), |report, rows| report.compaction_cache += rows);
+    effects.take_place(transaction, report).await?;
+
+    // By itself: among the effects, PostgreSQL would set a row aside for each message.
+    report.messages = if planted("bug.only-one-conversation") {
+        let one = conversation::Entity::find().select_only().column(conversation::Column::Id).limit(1).into_query();
+        let first = delete_rows::<message::Entity>(held).filter(message::Column::ConversationId.in_subquery(one));
+        first.exec(transaction).await?.rows_affected
+    } else {
+        delete_rows::<message::Entity>(held).exec(transaction).await?.rows_affected
+    };
+
+    let mut texts: Effects<MessagesDeleted> = Effects::none();
+    if scrub {
+        let titles = update_rows::<conversation::Entity>(held).col_expr(conversation::Column::Title, Expr::val(None::<String>));
+        texts.add(titles.filter(conversation::Column::Title.is_not_null()).into_query(), |report, rows| report.titles_scrubbed += rows);
+        let notes = update_rows::<feedback::Entity>(held).col_expr(feedback::Column::Notes, Expr::val(None::<String>));
+        if !planted("bug.notes-not-scrubbed") {
+            texts.add(notes.filter(feedback::Column::Notes.is_not_null()).into_query(), |report, rows| report.notes_scrubbed += rows);
+        }
+    }
+    texts.check(rows::<message::Entity>(held).limit(1).to_owned(), |report, rows| report.remaining.messages += rows);
+    texts.check(rows::<compaction_cache::Entity>(held), |report, rows| report.remaining.compaction_cache += rows);
+    let titled = rows::<conversation::Entity>(held).and_where(conversation::Column::Title.is_not_null()).to_owned();
+    texts.check(titled, |report, rows| report.residue.titles += rows);
+    let noted = rows::<feedback::Entity>(held).and_where(feedback::Column::Notes.is_not_null()).to_owned();
+    texts.check(noted, |report, rows| report.residue.feedback_notes += rows);
+    texts.check(rows::<memory::Entity>(held), |report, rows| report.residue.memories += rows);
+    texts.check(rows::<upload::Entity>(held), |report, rows| report.residue.uploads += rows);
+    texts.check(rows::<assistant::Entity>(held), |report, rows| report.residue.assistants += rows);
+    texts.check(rows::<session::Entity>(held), |report, rows| report.residue.sessions += rows);
+    texts.take_place(transaction, report).await?;
+    nothing_remains(&report.remaining)
+}
+
+/// Whether a conversation has a message.
+fn own_message(of: Expr) -> SelectStatement {
+    message::Entity::find()
+        .select_only()
+        .expr(zero())
+        .filter(Expr::col((message::Entity, message::Column::SubjectId)).eq(of))
+        .filter(
+            Expr::col((message::Entity, message::Column::ConversationCreatedAt))
+                .eq(Expr::col((conversation::Entity, conversation::Column::CreatedAt))),
+        )
+        .filter(
+            Expr::col((message::Entity, message::Column::ConversationId)).eq(Expr::col((conversation::Entity, conversation::Column::Id))),
+        )
+        .into_query()
+}
+
+/// Conversations whose messages are counted, or that have any: `of` is their subject's number.
+pub(super) fn has_messages(of: Expr) -> Condition {
+    let exists = Expr::exists(own_message(of));
+    Condition::any().add(Expr::col(conversation::Column::MessageCount).ne(zero())).add(exists)
 }

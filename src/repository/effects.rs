@@ -16,9 +16,13 @@ use super::Error;
 /// How many effects make one trip: each names up to 512 ids, and PostgreSQL takes 65,535 parameters.
 const AT_ONCE: usize = 64;
 
-/// Effects that do not depend on each other: no two change the same row, and none minds what another has changed. A count
-/// minds, and is added before those it must not see.
-pub(super) struct Effects<R>(Vec<Effect<R>>);
+/// Effects that do not depend on each other: no two change the same row, and none minds what another has changed, save the checks, which
+/// look at what all have changed.
+pub(super) struct Effects<R> {
+    changes: Vec<Effect<R>>,
+    /// Counts of what is there after them.
+    checks: Vec<Effect<R>>,
+}
 
 struct Effect<R> {
     change: Change,
@@ -82,28 +86,34 @@ enum Tell<R> {
 
 impl<R> Effects<R> {
     pub(super) fn none() -> Self {
-        Self(Vec::new())
+        Self { changes: Vec::new(), checks: Vec::new() }
     }
 
     /// Adds an effect; `tell` is given how many rows it changed.
     pub(super) fn add(&mut self, change: impl Into<Change>, tell: fn(&mut R, u64)) {
-        self.0.push(Effect { change: change.into(), tell: Tell::Rows(tell) });
+        self.changes.push(Effect { change: change.into(), tell: Tell::Rows(tell) });
     }
 
-    /// Adds a count; `tell` is given how many rows `select` finds before the effects that are added later.
-    pub(super) fn count(&mut self, select: SelectStatement, tell: fn(&mut R, u64)) {
-        self.0.push(Effect { change: Change::Count(select), tell: Tell::Rows(tell) });
+    /// Adds a count; `tell` is given how many rows `select` finds when all effects have taken place.
+    pub(super) fn check(&mut self, select: SelectStatement, tell: fn(&mut R, u64)) {
+        self.checks.push(Effect { change: Change::Count(select), tell: Tell::Rows(tell) });
     }
 
     /// Adds an effect; `tell` is given the number in `column` of every row it changed.
     pub(super) fn add_each(&mut self, change: impl Into<Change>, column: impl IntoIden, tell: fn(&mut R, i64)) {
-        self.0.push(Effect { change: change.into(), tell: Tell::Each(column.into_iden(), tell) });
+        self.changes.push(Effect { change: change.into(), tell: Tell::Each(column.into_iden(), tell) });
     }
 
     /// Has them take place, and tells the report.
     pub(super) async fn take_place(self, transaction: &DatabaseTransaction, report: &mut R) -> Result<(), Error> {
-        for effects in self.0.chunks(AT_ONCE) {
-            let statement = match transaction.get_database_backend() {
+        let Self { mut changes, mut checks } = self;
+        let backend = transaction.get_database_backend();
+        if backend == DbBackend::Sqlite {
+            // One after the other as they are, they need no trip of their own.
+            changes.append(&mut checks);
+        }
+        for effects in changes.chunks(AT_ONCE).chain(checks.chunks(AT_ONCE)) {
+            let statement = match backend {
                 DbBackend::Sqlite => one_after_the_other(effects),
                 backend => backend.build(&all_in_one(effects)),
             };

@@ -11,12 +11,21 @@ pub enum Error {
     /// Another transaction was in the way, more often than it is tried again.
     #[error("other transactions were in the way: {0}")]
     Conflict(String),
+    /// The connection was lost while a transaction was committed: whether it was can be found by reading.
+    #[error("the database went away during a commit: {0}")]
+    CommitUnknown(String),
+    /// The caller's id of the request is that of another request.
+    #[error("the request id is that of another request")]
+    RequestIdReused,
+    /// The subject's data is not what was previewed.
+    #[error("the subject's data is not what was previewed")]
+    PlanChanged,
+    /// An erasure found what it had erased.
+    #[error("rows remained after an erasure, which was undone: {0}")]
+    Remained(String),
     /// The subject was erased while its data was read.
     #[error("the subject was erased meanwhile")]
     ErasedMeanwhile,
-    /// An upload was imported while the vault was erased.
-    #[error("an upload was imported meanwhile")]
-    ImportedMeanwhile,
     /// A row that cannot be: written by another program, or by a newer version.
     #[error("a stored value is not valid: {0}")]
     Corrupt(&'static str),

@@ -3,32 +3,38 @@
 //! An import neither brings back nor erases: a record that is held is only accepted if both bear the mark of a forgotten or soft-deleted
 //! one, or neither does.
 
+mod late;
+mod uploads;
+
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, IntoColumnRef, OnConflict, extension::postgres::PgFunc},
+    sea_query::{Expr, IntoColumnRef, extension::postgres::PgFunc},
 };
 
+use self::late::{LATE, LATE_TEXT, Observed};
 use super::{
     Error, Held, Repository, assistant, compaction_cache, conversation,
     entity::{
         assistant as assistants, compaction_cache as cache, conversation as conversations, feedback as feedback_rows, memory as memories,
-        message as messages, session as sessions, upload as uploads, upload_embedding as embeddings,
+        message as messages, session as sessions, subject as subjects,
     },
     feedback, memory, message, session,
     transaction::in_transaction,
-    upload,
     upsert::{by_id, latest_by_id, upsert},
 };
-use crate::domain::{
-    category::Category,
-    import::{At, ConversationElement, ImportBatch},
-    record::{Conversation, Feedback, RecordKey},
-    report::Imported,
-    subject::Subject,
-    timestamp::Timestamp,
-    violation::{Complaint, FieldViolation},
+use crate::{
+    domain::{
+        category::Category,
+        import::{At, ConversationElement, ImportBatch},
+        record::{Conversation, Feedback, Memory, RecordKey, Session},
+        report::Imported,
+        subject::Subject,
+        timestamp::Timestamp,
+        violation::{Complaint, FieldViolation},
+    },
+    fault::crash_at,
 };
 
 const ERASED: Complaint = Complaint::Rule("names a record that the user had deleted; an import does not bring it back");
@@ -36,7 +42,6 @@ const FORGOTTEN: Complaint = Complaint::Rule("names a conversation that the user
 const NOT_ERASED: Complaint = Complaint::Rule("names a record that is held and not deleted; an import does not delete it");
 const NOT_FORGOTTEN: Complaint = Complaint::Rule("names a conversation that is held and not forgotten; an import does not forget it");
 const UNKNOWN_CONVERSATION: Complaint = Complaint::Rule("names a conversation that is not held; import the conversation itself first");
-const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not held, or deleted; import the upload itself first");
 const OTHER_CONVERSATION: Complaint = Complaint::Rule("is the id of a message of another conversation; ids are unique within a user");
 const NAME_TAKEN: Complaint = Complaint::Rule("is the name of another assistant of the user; choose another, or delete that one");
 
@@ -47,8 +52,10 @@ impl Repository {
     /// When the database does not answer; then nothing of the request stays.
     pub async fn import(&self, subject: &Subject, batch: &ImportBatch) -> Result<Imported, Error> {
         in_transaction!(self, "import", transaction => {
-            let held = self.lock_for_import(transaction, subject).await?;
-            let mut import = Import { transaction, held, path: &batch.path, report: Imported::default() };
+            let row = self.lock_for_import(transaction, subject).await?;
+            let observed = Observed::at(batch.observed_epoch, &row);
+            let mut import =
+                Import { transaction, held: row.clone().into(), erased: row, observed, path: &batch.path, report: Imported::default() };
             import.conversations(&batch.conversations).await?;
             import.detached_feedback(&batch.feedback).await?;
             import.memories(batch).await?;
@@ -57,6 +64,7 @@ impl Repository {
             import.assistants(batch).await?;
             import.sessions(batch).await?;
             import.compaction_cache(batch).await?;
+            crash_at("import.before_commit");
             Ok(import.report)
         })
     }
@@ -65,6 +73,9 @@ impl Repository {
 struct Import<'a> {
     transaction: &'a DatabaseTransaction,
     held: Held,
+    /// When the subject was last erased.
+    erased: subjects::Model,
+    observed: Observed,
     path: &'a str,
     report: Imported,
 }
@@ -84,13 +95,14 @@ impl Import<'_> {
         for element in elements {
             let part = &element.record;
             let complaint = match (known.get(&part.id), &part.header) {
-                (Some(Known { forgotten: true, .. }), _) if part.forgotten_at.is_none() => Some(FORGOTTEN),
-                (Some(Known { forgotten: false, .. }), _) if part.forgotten_at.is_some() => Some(NOT_FORGOTTEN),
-                (None, None) => Some(UNKNOWN_CONVERSATION),
+                (Some(Known { forgotten: true, .. }), _) if part.forgotten_at.is_none() => Some(("id", FORGOTTEN)),
+                (Some(Known { forgotten: false, .. }), _) if part.forgotten_at.is_some() => Some(("id", NOT_FORGOTTEN)),
+                (None, None) => Some(("id", UNKNOWN_CONVERSATION)),
+                (_, Some(header)) => self.complaint_of(header),
                 _ => None,
             };
-            if let Some(complaint) = complaint {
-                let field = format!("{}.conversations[{}].id", self.path, element.index);
+            if let Some((field, complaint)) = complaint {
+                let field = format!("{}.conversations[{}].{field}", self.path, element.index);
                 // An empty continuation holds no record, and is still not taken.
                 self.report.reject(FieldViolation::new(field, complaint), Ord::max(part.records(), 1));
                 continue;
@@ -167,7 +179,10 @@ impl Import<'_> {
         for element in elements {
             let conversation = RecordKey { created_at: known[&element.record.id].created_at, id: element.record.id.clone() };
             for At { index, record } in &element.record.messages {
-                if *homes.entry(record.key.id.clone()).or_insert_with(|| conversation.id.clone()) == conversation.id {
+                if self.is_late(record.key.created_at, self.erased.messages_erased_at) {
+                    let field = format!("{}.conversations[{}].messages[{index}].created_at", self.path, element.index);
+                    self.report.reject(FieldViolation::new(field, LATE), 1);
+                } else if *homes.entry(record.key.id.clone()).or_insert_with(|| conversation.id.clone()) == conversation.id {
                     rows.push((record.key.id.as_str(), message::row(&self.held, &conversation, record)));
                 } else {
                     let field = format!("{}.conversations[{}].messages[{index}].id", self.path, element.index);
@@ -203,11 +218,17 @@ impl Import<'_> {
 
     async fn feedback(&mut self, feedback: Vec<(String, Option<RecordKey>, &At<Feedback>)>) -> Result<(), Error> {
         let sent = feedback.iter().map(|(_, _, at)| at.record.key.id.as_str()).collect();
-        let held = self.erased_or_not::<feedback_rows::Entity>(sent).await?;
+        let held = self.erased_or_not::<feedback_rows::Entity>(sent, Expr::col("deleted_at")).await?;
         let mut rows = Vec::with_capacity(feedback.len());
         for (path, conversation, At { index, record }) in &feedback {
+            let is_live = record.deleted_at.is_none();
+            let is_late = self.is_late_if(is_live, record.key.created_at, self.erased.feedback_erased_at);
             if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
                 self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].id"), complaint), 1);
+            } else if is_late {
+                self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].created_at"), LATE), 1);
+            } else if record.notes.is_some() && self.is_late(record.updated_at, self.erased.texts_scrubbed_at) {
+                self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].notes"), LATE_TEXT), 1);
             } else {
                 rows.push((record.key.id.as_str(), feedback::row(&self.held, conversation.as_ref(), record)));
             }
@@ -227,55 +248,15 @@ impl Import<'_> {
     }
 
     async fn memories(&mut self, batch: &ImportBatch) -> Result<(), Error> {
-        let rows = latest_by_id(batch.memories.iter().map(|at| (at.record.key.id.as_str(), memory::row(&self.held, &at.record))));
+        let is_late =
+            |memory: &Memory| self.is_late_if(memory.institution_id.is_none(), memory.key.created_at, self.erased.memory_erased_at);
+        let (late, good): (Vec<_>, Vec<_>) = batch.memories.iter().partition(|at| is_late(&at.record));
+        for At { index, .. } in late {
+            self.report.reject(FieldViolation::new(format!("{}.memories[{index}].created_at", self.path), LATE), 1);
+        }
+        let rows = latest_by_id(good.into_iter().map(|at| (at.record.key.id.as_str(), memory::row(&self.held, &at.record))));
         self.report.counts.add(Category::Memories, rows.len() as u32);
         upsert(self.transaction, rows, by_id::<memories::Entity>(&[])).await
-    }
-
-    async fn uploads(&mut self, batch: &ImportBatch) -> Result<(), Error> {
-        let sent = batch.uploads.iter().map(|at| at.record.key.id.as_str()).collect();
-        let held = self.erased_or_not::<uploads::Entity>(sent).await?;
-        let mut rows = Vec::with_capacity(batch.uploads.len());
-        for At { index, record } in &batch.uploads {
-            if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
-                self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), complaint), 1);
-            } else {
-                rows.push((record.key.id.as_str(), upload::row(&self.held, record)));
-            }
-        }
-        let rows = latest_by_id(rows.into_iter());
-        self.report.counts.add(Category::Uploads, rows.len() as u32);
-        upsert(self.transaction, rows, by_id::<uploads::Entity>(&[uploads::Column::DeletedAt])).await
-    }
-
-    async fn upload_embeddings(&mut self, batch: &ImportBatch) -> Result<(), Error> {
-        let ids: HashSet<&str> = batch.upload_embeddings.iter().map(|at| at.record.upload_id.as_str()).collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
-        let mut live: HashSet<String> = HashSet::new();
-        for ids in ids.chunks(1_000) {
-            let found: Vec<String> = uploads::Entity::find()
-                .select_only()
-                .column(uploads::Column::Id)
-                .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
-                .filter(is_one_of(self.transaction, uploads::Column::Id, ids))
-                .filter(uploads::Column::DeletedAt.is_null())
-                .into_tuple()
-                .all(self.transaction)
-                .await?;
-            live.extend(found);
-        }
-        let mut rows = HashMap::new();
-        for At { index, record } in &batch.upload_embeddings {
-            if live.contains(&record.upload_id) {
-                rows.insert((record.upload_id.as_str(), record.chunk_index), upload::embedding_row(&self.held, record));
-            } else {
-                let field = format!("{}.upload_embeddings[{index}].upload_id", self.path);
-                self.report.reject(FieldViolation::new(field, UNKNOWN_UPLOAD), 1);
-            }
-        }
-        let key = [embeddings::Column::SubjectId, embeddings::Column::UploadId, embeddings::Column::ChunkIndex];
-        let conflict = OnConflict::columns(key).update_columns([embeddings::Column::Model, embeddings::Column::Vector]).to_owned();
-        upsert(self.transaction, rows.into_values().collect(), conflict).await
     }
 
     /// One by one, because the names of a user's assistants are unique and may be exchanged within one request.
@@ -283,9 +264,14 @@ impl Import<'_> {
         for At { index, record } in &batch.assistants {
             let field = |name| format!("{}.assistants[{index}].{name}", self.path);
             let id = record.key.id.as_str();
-            let held = self.erased_or_not::<assistants::Entity>(vec![id]).await?;
+            let held = self.erased_or_not::<assistants::Entity>(vec![id], Expr::col("deleted_at")).await?;
             if let Some(complaint) = other_mark(held.get(id), record.deleted_at) {
                 self.report.reject(FieldViolation::new(field("id"), complaint), 1);
+                continue;
+            }
+            let personal = record.institution_id.is_none() && record.deleted_at.is_none();
+            if self.is_late_if(personal, record.key.created_at, self.erased.assistants_erased_at) {
+                self.report.reject(FieldViolation::new(field("created_at"), LATE), 1);
                 continue;
             }
             if record.deleted_at.is_none() {
@@ -307,7 +293,12 @@ impl Import<'_> {
     }
 
     async fn sessions(&mut self, batch: &ImportBatch) -> Result<(), Error> {
-        let rows = latest_by_id(batch.sessions.iter().map(|at| (at.record.key.id.as_str(), session::row(&self.held, &at.record))));
+        let is_late = |session: &Session| self.is_late(session.key.created_at, self.erased.sessions_erased_at);
+        let (late, good): (Vec<_>, Vec<_>) = batch.sessions.iter().partition(|at| is_late(&at.record));
+        for At { index, .. } in late {
+            self.report.reject(FieldViolation::new(format!("{}.sessions[{index}].created_at", self.path), LATE), 1);
+        }
+        let rows = latest_by_id(good.into_iter().map(|at| (at.record.key.id.as_str(), session::row(&self.held, &at.record))));
         self.report.counts.add(Category::Sessions, rows.len() as u32);
         upsert(self.transaction, rows, by_id::<sessions::Entity>(&[])).await
     }
@@ -316,14 +307,16 @@ impl Import<'_> {
         let known = self.known_conversations(batch.compaction_cache.iter().map(|at| at.record.conversation_id.as_str())).await?;
         let mut rows = Vec::with_capacity(batch.compaction_cache.len());
         for At { index, record } in &batch.compaction_cache {
+            // Derived from messages: gone with them, and with what is forgotten.
             let complaint = match known.get(&record.conversation_id) {
-                None => Some(UNKNOWN_CONVERSATION),
-                Some(Known { forgotten: true, .. }) => Some(FORGOTTEN),
+                None => Some(("conversation_id", UNKNOWN_CONVERSATION)),
+                Some(Known { forgotten: true, .. }) => Some(("conversation_id", FORGOTTEN)),
+                Some(_) if self.is_late(record.key.created_at, self.erased.messages_erased_at) => Some(("created_at", LATE)),
                 Some(_) => None,
             };
             match complaint {
-                Some(complaint) => {
-                    let field = format!("{}.compaction_cache[{index}].conversation_id", self.path);
+                Some((field, complaint)) => {
+                    let field = format!("{}.compaction_cache[{index}].{field}", self.path);
                     self.report.reject(FieldViolation::new(field, complaint), 1);
                 }
                 None => rows.push((record.key.id.as_str(), compaction_cache::row(&self.held, record))),
@@ -334,14 +327,14 @@ impl Import<'_> {
         upsert(self.transaction, rows, by_id::<cache::Entity>(&[])).await
     }
 
-    /// Of these records those that are held, and whether they were soft-deleted.
-    async fn erased_or_not<E: EntityTrait>(&self, ids: Vec<&str>) -> Result<HashMap<String, bool>, Error> {
+    /// Of these records those that are held, and whether they were soft-deleted: `mark` is null if not.
+    async fn erased_or_not<E: EntityTrait>(&self, ids: Vec<&str>, mark: Expr) -> Result<HashMap<String, bool>, Error> {
         let mut held = HashMap::new();
         for ids in ids.chunks(1_000) {
             let found: Vec<(String, Option<i64>)> = E::find()
                 .select_only()
                 .expr(Expr::col("id"))
-                .expr(Expr::col("deleted_at"))
+                .expr(mark.clone())
                 .filter(Expr::col("subject_id").eq(self.held.subject_id))
                 .filter(is_one_of(self.transaction, "id", ids))
                 .into_tuple()

@@ -1,6 +1,7 @@
 //! All that knows sea-orm: entities, queries, transactions. Everything about a user takes a [`Subject`](crate::domain::subject::Subject),
 //! so a query that forgets whose data it is about cannot be written. Absent on purpose: generated types, the object store.
 
+mod accepted_request;
 mod api_key;
 mod assistant;
 mod compaction_cache;
@@ -17,8 +18,10 @@ mod message;
 mod own_task;
 mod page;
 mod postgres_reader;
+mod preview;
 mod query;
 mod reader;
+mod removal;
 mod row;
 mod scoped_delete;
 mod session;
@@ -28,7 +31,9 @@ mod subject;
 mod transaction;
 mod upload;
 mod upsert;
+mod verification;
 
+pub use accepted_request::Accepted;
 pub use connect::{Engine, SchemaState, StorageUrl};
 pub use conversation::ConversationsFrom;
 pub use error::Error;
@@ -36,8 +41,10 @@ pub use message::Stretch;
 pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
 pub use reader::Reading;
+pub use removal::{PendingUpload, Removals, StoredObjects};
+pub use scoped_delete::ErasedScopes;
 pub use subject::Held;
-pub use transaction::Tries;
+pub use upload::NoContent;
 
 use reader::Reader;
 use sea_orm::DatabaseConnection;

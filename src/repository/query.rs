@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use sea_orm::{
     DbBackend, StatementBuilder,
-    sea_query::{Expr, SelectStatement},
+    sea_query::{Expr, SelectStatement, Value},
 };
 
 /// A SELECT with parameters, where [`integer`] and [`text`] stand for them.
@@ -38,6 +38,11 @@ pub(super) fn integer() -> Expr {
 /// Stands for a text that is given with each use of a query.
 pub(super) fn text() -> Expr {
     Expr::val("")
+}
+
+/// A zero that is part of the text.
+pub(super) fn zero() -> Expr {
+    Expr::Constant(Value::Int(Some(0)))
 }
 
 impl Query {

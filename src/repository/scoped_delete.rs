@@ -1,83 +1,130 @@
-//! Erasing scopes of a subject's personal data, in one transaction.
+//! Erasing scopes of a subject's personal data, in one transaction. Of uploads with content it only notes that they are to be removed
+//! (`removal`): their objects go when it is committed.
 
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{DeleteStatement, Expr, SelectStatement, UpdateStatement},
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{DeleteStatement, Expr, ExprTrait, SelectStatement, UpdateStatement},
 };
 
 use super::{
-    Error, Held, Repository, conversation,
+    Error, Held, Repository,
+    accepted_request::{Accepted, keep_response},
+    conversation,
     effects::Effects,
     entity::{
-        assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, upload as uploads,
-        upload_embedding,
+        assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, subject as subjects,
+        upload as uploads, upload_embedding,
     },
-    subject::{delete_rows, lock_for_small_erasures, raise_epoch, update_rows},
-    transaction::{Tries, in_transaction},
+    removal::{PendingUpload, StoredObjects, after_lease, note_objects, uploads_of},
+    subject::{delete_rows, lock_for_small_erasures, rows, update_rows},
+    transaction::in_transaction,
     upload,
+    verification::nothing_remains,
 };
-use crate::domain::{
-    record::DELETED,
-    report::{ScopesErased, UploadFailure},
-    scope::Scopes,
-    subject::Subject,
+use crate::{
+    domain::{
+        erasure::{Once, PlanDigest, Terms},
+        record::DELETED,
+        report::{ScopesErased, UploadFailure},
+        scope::Scopes,
+        subject::Subject,
+    },
+    fault::{crash_at, planted},
 };
 
-/// How many ids are named in one statement, at the most.
-const IDS: usize = 512;
+/// Said of an upload whose removal was begun and of which nobody knows yet how it ended.
+const INTERRUPTED: &str = "its removal was interrupted; it goes on by itself";
 
 impl Repository {
-    /// Begins an erasure whose first step is outside of the database: raises the subject's epoch, so that exports which see some of that
-    /// step end.
+    /// Erases the scopes. Uploads that may have an object are marked as being removed, and named in the report as if they could not be: what
+    /// became of them is for [`Repository::finish_removals`] to say. On SQLite the log is still to be emptied of what was erased.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn begin_erasure(&self, subject: &Subject) -> Result<(), Error> {
-        // A statement that is a transaction by itself: a caller that leaves has it happen or not, and leaves nothing open.
-        let mut tries = Tries::new("begin_erasure");
-        loop {
-            match raise_epoch(self.write(), subject).await {
-                Err(Error::Conflict(reason)) if tries.again(&reason) => {}
-                outcome => return outcome.map(drop),
-            }
-        }
-    }
-
-    /// Erases the scopes. Of the vault, marks the uploads in `removed`, whose objects are gone, and removes their embeddings. On SQLite the
-    /// log is still to be emptied of what was erased.
-    ///
-    /// # Errors
-    /// [`Error::ImportedMeanwhile`] when the vault holds personal uploads neither in `removed` nor in `failed`; others when the database does
-    /// not answer. Then nothing has changed.
+    /// [`Error::RequestIdReused`] and [`Error::PlanChanged`] when the terms are not met, [`Error::Remained`] when something is still there;
+    /// others when the database does not answer. Then nothing has changed, save after [`Error::CommitUnknown`].
     pub async fn erase_scopes(
         &self,
         subject: &Subject,
         scopes: Scopes,
-        removed: &[String],
-        failed: &[UploadFailure],
-    ) -> Result<ScopesErased, Error> {
-        let report = in_transaction!(self, "erase_scopes", transaction => {
+        terms: &Terms,
+        objects: &StoredObjects,
+    ) -> Result<Accepted<ErasedScopes>, Error> {
+        let once = terms.once.as_ref();
+        let accepted = in_transaction!(self, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
+            let now = self.clock.now().0;
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
-            let Some(held) = lock_for_small_erasures(transaction, subject).await? else { return Ok(None) };
-            self.log_will_hold_erased();
+            let locked = lock_for_small_erasures(transaction, subject, &kinds(scopes), now).await?;
             let mut erased = Erased::default();
-            let erasure = Erasure { held, now: self.clock.now().0 };
-            erasure.effects(scopes, removed, failed).take_place(transaction, &mut erased).await?;
-            // To go on would erase the memories of an import and leave its upload: it would be neither before the erasure nor after it.
-            if erased.uploads_unseen != 0 {
-                return Err(Error::ImportedMeanwhile);
+            if let Some(locked) = &locked {
+                self.log_will_hold_erased();
+                if scopes.chosen().vault {
+                    note_objects(transaction, &locked.held, objects).await?;
+                }
+                let erasure = Erasure { held: locked.held, now };
+                erasure.effects(scopes).take_place(transaction, &mut erased).await?;
+                nothing_remains(&erased.report.remaining)?;
             }
-            Ok(Some(erased.report))
+            crash_at("erasure.after_effects");
+            let Erased { mut report, uploads_to_remove, bytes_to_remove } = erased;
+            let planned = ScopesErased {
+                uploads: report.uploads + uploads_to_remove,
+                bytes: report.bytes.saturating_add(bytes_to_remove),
+                ..report.clone()
+            };
+            let plan = PlanDigest::of_scopes(subject, scopes, locked.as_ref().map_or(0, |locked| locked.revision), &planned);
+            if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
+                return Err(Error::PlanChanged);
+            }
+            let mut to_remove = Vec::new();
+            if let Some(locked) = locked && uploads_to_remove > 0 {
+                to_remove = uploads_of(transaction, &locked.held, now).await?;
+                let failed = |upload: &PendingUpload| UploadFailure { upload_id: upload.id.clone(), error: INTERRUPTED.to_owned() };
+                report.uploads_failed = to_remove.iter().map(failed).collect();
+                (report.remaining.uploads, report.remaining.objects) = (uploads_to_remove, uploads_to_remove);
+            }
+            keep_response(transaction, subject, once, &report, to_remove.is_empty(), now).await?;
+            crash_at("erasure.before_commit");
+            Ok(Accepted::Now(ErasedScopes { report, to_remove }))
         })?;
-        Ok(report.unwrap_or_default())
+        crash_at("erasure.after_commit");
+        Ok(accepted)
     }
+
+    async fn scopes_erased_before(&self, subject: &Subject, once: Option<&Once>) -> Result<Option<Accepted<ErasedScopes>>, Error> {
+        let Some((is_final, report)) = self.accepted_before::<ScopesErased>(subject.application(), once).await? else { return Ok(None) };
+        let to_remove = if is_final { Vec::new() } else { self.reading().await?.uploads_named(subject, &report.uploads_failed).await? };
+        let before = ErasedScopes { report, to_remove };
+        Ok(Some(if is_final { Accepted::Before(before) } else { Accepted::Unfinished(before) }))
+    }
+}
+
+/// What a scoped delete did in the database.
+pub struct ErasedScopes {
+    /// What it did.
+    pub report: ScopesErased,
+    /// The uploads whose objects are to go now; the report says of each that it failed.
+    pub to_remove: Vec<PendingUpload>,
+}
+
+/// Which kinds of erasure the scopes are.
+fn kinds(scopes: Scopes) -> Vec<subjects::Column> {
+    let chosen = scopes.chosen();
+    let kinds = [
+        (chosen.dialogues, subjects::Column::DialoguesErasedAt),
+        (chosen.vault, subjects::Column::VaultErasedAt),
+        (chosen.memory, subjects::Column::MemoryErasedAt),
+        (chosen.assistants, subjects::Column::AssistantsErasedAt),
+        (chosen.feedback, subjects::Column::FeedbackErasedAt),
+        (chosen.sessions, subjects::Column::SessionsErasedAt),
+    ];
+    kinds.into_iter().filter_map(|(chosen, kind)| chosen.then_some(kind)).collect()
 }
 
 #[derive(Default)]
 struct Erased {
     report: ScopesErased,
-    /// How many uploads the removal of objects knew nothing of.
-    uploads_unseen: i64,
+    uploads_to_remove: u64,
+    bytes_to_remove: i64,
 }
 
 struct Erasure {
@@ -86,41 +133,57 @@ struct Erasure {
 }
 
 impl Erasure {
-    fn effects(&self, scopes: Scopes, removed: &[String], failed: &[UploadFailure]) -> Effects<Erased> {
+    fn effects(&self, scopes: Scopes) -> Effects<Erased> {
+        let held = &self.held;
         let mut effects: Effects<Erased> = Effects::none();
         let chosen = scopes.chosen();
         if chosen.dialogues {
             effects.add(self.forget_dialogues(), |erased, rows| erased.report.dialogues += rows);
-            effects.add(self.purge_compaction_cache(), |erased, rows| erased.report.compaction_cache += rows);
+            let derived = delete_rows::<compaction_cache::Entity>(held).filter(of_dialogues(held)).into_query();
+            effects.add(derived, |erased, rows| erased.report.compaction_cache += rows);
+            let left = rows::<conversations::Entity>(held).cond_where(live_dialogues()).to_owned();
+            effects.check(left, |erased, rows| erased.report.remaining.dialogues += rows);
+            let derived = rows::<compaction_cache::Entity>(held).and_where(of_dialogues(held)).to_owned();
+            effects.check(derived, |erased, rows| erased.report.remaining.compaction_cache += rows);
         }
         if chosen.vault {
-            // Before any is marked.
-            effects.count(self.personal_uploads(), |erased, rows| erased.uploads_unseen += rows as i64);
-            let seen: Vec<&str> = removed.iter().chain(failed.iter().map(|failure| &failure.upload_id)).map(String::as_str).collect();
-            for ids in seen.chunks(IDS) {
-                let seen = self.personal_uploads().and_where(uploads::Column::Id.is_in(in_few_lengths(ids))).to_owned();
-                effects.count(seen, |erased, rows| erased.uploads_unseen -= rows as i64);
-            }
-            for ids in removed.chunks(IDS) {
-                effects.add(self.delete_embeddings(ids), |_, _| {});
-                effects.add_each(self.mark_uploads(ids), uploads::Column::SizeBytes, |erased, size| {
-                    erased.report.uploads += 1;
-                    erased.report.bytes = erased.report.bytes.saturating_add(size);
-                });
-            }
+            effects.add(self.delete_embeddings(), |_, _| {});
+            effects.add_each(self.mark_uploads(), uploads::Column::SizeBytes, |erased, size| {
+                erased.report.uploads += 1;
+                erased.report.bytes = erased.report.bytes.saturating_add(size);
+            });
+            effects.add_each(self.begin_removals(), uploads::Column::SizeBytes, |erased, size| {
+                erased.uploads_to_remove += 1;
+                erased.bytes_to_remove = erased.bytes_to_remove.saturating_add(size);
+            });
+            let kept = upload::personal_and_live().add(uploads::Column::RemovalSince.is_null());
+            let left = rows::<uploads::Entity>(held).cond_where(kept).to_owned();
+            effects.check(left, |erased, rows| erased.report.remaining.uploads += rows);
+            let of_deleted = upload_embedding::Column::UploadId.in_subquery(self.deleted_uploads());
+            let embeddings = rows::<upload_embedding::Entity>(held).and_where(of_deleted).to_owned();
+            effects.check(embeddings, |erased, rows| erased.report.remaining.embeddings += rows);
         }
         if chosen.memory {
-            let personal = delete_rows::<memory::Entity>(&self.held).filter(memory::Column::InstitutionId.is_null());
-            effects.add(personal.into_query(), |erased, rows| erased.report.memories += rows);
+            let personal = delete_rows::<memory::Entity>(held).filter(memory::Column::InstitutionId.is_null());
+            if !planted("bug.memories-missed") {
+                effects.add(personal.into_query(), |erased, rows| erased.report.memories += rows);
+            }
+            let left = rows::<memory::Entity>(held).and_where(memory::Column::InstitutionId.is_null()).to_owned();
+            effects.check(left, |erased, rows| erased.report.remaining.memories += rows);
         }
         if chosen.assistants {
             effects.add(self.mark_assistants(), |erased, rows| erased.report.assistants += rows);
+            let left = rows::<assistants::Entity>(held).cond_where(live_assistants()).to_owned();
+            effects.check(left, |erased, rows| erased.report.remaining.assistants += rows);
         }
         if chosen.feedback {
             effects.add(self.mark_feedback(), |erased, rows| erased.report.feedback += rows);
+            let left = rows::<feedback::Entity>(held).and_where(feedback::Column::DeletedAt.is_null()).to_owned();
+            effects.check(left, |erased, rows| erased.report.remaining.feedback += rows);
         }
         if chosen.sessions {
-            effects.add(delete_rows::<session::Entity>(&self.held).into_query(), |erased, rows| erased.report.sessions += rows);
+            effects.add(delete_rows::<session::Entity>(held).into_query(), |erased, rows| erased.report.sessions += rows);
+            effects.check(rows::<session::Entity>(held), |erased, rows| erased.report.remaining.sessions += rows);
         }
         effects
     }
@@ -128,39 +191,51 @@ impl Erasure {
     fn forget_dialogues(&self) -> UpdateStatement {
         update_rows::<conversations::Entity>(&self.held)
             .col_expr(conversations::Column::ForgottenAt, Expr::val(self.now))
-            .filter(conversation::personal())
-            .filter(conversations::Column::ForgottenAt.is_null())
+            .filter(live_dialogues())
             .into_query()
     }
 
-    fn purge_compaction_cache(&self) -> DeleteStatement {
-        let personal = conversations::Entity::find()
+    /// Of the uploads that never had an object.
+    fn delete_embeddings(&self) -> DeleteStatement {
+        let of_marked = uploads::Entity::find()
             .select_only()
-            .column(conversations::Column::Id)
-            .filter(conversations::Column::SubjectId.eq(self.held.subject_id))
-            .filter(conversation::personal())
+            .column(uploads::Column::Id)
+            .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
+            .filter(upload::personal_and_live())
+            .filter(uploads::Column::HasContent.eq(false))
             .into_query();
-        let derived = compaction_cache::Column::ConversationId.in_subquery(personal);
-        delete_rows::<compaction_cache::Entity>(&self.held).filter(derived).into_query()
-    }
-
-    fn personal_uploads(&self) -> SelectStatement {
-        let of_subject =
-            uploads::Entity::find().select_only().expr(Expr::val(1)).filter(uploads::Column::SubjectId.eq(self.held.subject_id));
-        of_subject.filter(upload::personal_and_live()).into_query()
-    }
-
-    fn delete_embeddings(&self, of: &[String]) -> DeleteStatement {
-        let derived = upload_embedding::Column::UploadId.is_in(in_few_lengths(of));
+        let derived = upload_embedding::Column::UploadId.in_subquery(of_marked);
         delete_rows::<upload_embedding::Entity>(&self.held).filter(derived).into_query()
     }
 
-    fn mark_uploads(&self, ids: &[String]) -> UpdateStatement {
-        update_rows::<uploads::Entity>(&self.held)
+    fn deleted_uploads(&self) -> SelectStatement {
+        let of_subject = uploads::Entity::find().select_only().column(uploads::Column::Id);
+        let personal =
+            of_subject.filter(uploads::Column::SubjectId.eq(self.held.subject_id)).filter(uploads::Column::InstitutionId.is_null());
+        personal.filter(uploads::Column::DeletedAt.is_not_null()).into_query()
+    }
+
+    /// The uploads that never had an object.
+    fn mark_uploads(&self) -> UpdateStatement {
+        let mark = update_rows::<uploads::Entity>(&self.held)
             .col_expr(uploads::Column::Status, Expr::val(DELETED))
             .col_expr(uploads::Column::DeletedAt, Expr::val(self.now))
-            .filter(uploads::Column::Id.is_in(in_few_lengths(ids)))
-            .filter(uploads::Column::DeletedAt.is_null())
+            .filter(upload::personal_and_live());
+        if planted("bug.marked-before-removal") {
+            mark.into_query()
+        } else {
+            mark.filter(uploads::Column::HasContent.eq(false)).into_query()
+        }
+    }
+
+    /// The others.
+    fn begin_removals(&self) -> UpdateStatement {
+        update_rows::<uploads::Entity>(&self.held)
+            .col_expr(uploads::Column::RemovalSince, Expr::col(uploads::Column::RemovalSince).if_null(self.now))
+            .col_expr(uploads::Column::RemovalAttempts, Expr::val(0))
+            .col_expr(uploads::Column::RemovalNextAt, Expr::val(after_lease(self.now)))
+            .filter(upload::personal_and_live())
+            .filter(uploads::Column::HasContent.eq(true))
             .into_query()
     }
 
@@ -168,8 +243,7 @@ impl Erasure {
         update_rows::<assistants::Entity>(&self.held)
             .col_expr(assistants::Column::Status, Expr::val(DELETED))
             .col_expr(assistants::Column::DeletedAt, Expr::val(self.now))
-            .filter(assistants::Column::InstitutionId.is_null())
-            .filter(assistants::Column::DeletedAt.is_null())
+            .filter(live_assistants())
             .into_query()
     }
 
@@ -181,8 +255,23 @@ impl Erasure {
     }
 }
 
-/// The ids, the last of them repeated: statements are kept prepared, and there is one for each number of ids that they name.
-fn in_few_lengths<T: AsRef<str>>(ids: &[T]) -> impl Iterator<Item = &str> {
-    let length = ids.len().next_power_of_two();
-    ids.iter().chain(ids.last().into_iter().cycle()).take(length).map(AsRef::as_ref)
+/// What the scope `dialogues` forgets.
+pub(super) fn live_dialogues() -> Condition {
+    Condition::all().add(conversation::personal()).add(conversations::Column::ForgottenAt.is_null())
+}
+
+/// What the scope `assistants` deletes.
+pub(super) fn live_assistants() -> Condition {
+    Condition::all().add(assistants::Column::InstitutionId.is_null()).add(assistants::Column::DeletedAt.is_null())
+}
+
+/// Of the compaction cache, what is derived from personal conversations.
+fn of_dialogues(held: &Held) -> Expr {
+    let personal = conversations::Entity::find()
+        .select_only()
+        .column(conversations::Column::Id)
+        .filter(conversations::Column::SubjectId.eq(held.subject_id))
+        .filter(conversation::personal())
+        .into_query();
+    compaction_cache::Column::ConversationId.in_subquery(personal)
 }

@@ -8,16 +8,17 @@ use sea_orm::{
 };
 
 use super::{
-    Error, Held,
+    Error, Held, Repository,
     entity::{
         upload::{Column, Entity, Model},
         upload_embedding,
     },
     page::{Page, PageSize, in_order, paged, read_in_order},
-    query::{Pages, Parameter, Query, integer, text},
+    query::{Pages, Query, zero},
     reader::Reading,
     row::FromRow,
-    subject::{id_of_named, names},
+    subject::{id_of_named, names, update_rows},
+    transaction::in_transaction,
 };
 use crate::domain::{
     record::{RecordKey, Upload, UploadEmbedding},
@@ -26,19 +27,20 @@ use crate::domain::{
 };
 
 static ALL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
-static LIVE: Pages = Pages::new(|continues| paged(live(in_order(continues))));
+static SHOWN: Pages = Pages::new(|continues| paged(shown(in_order(continues))));
 static PERSONAL_IDS: Query = Query::new(|_| {
     let of_subject = Expr::col(Column::SubjectId).eq(id_of_named());
     let ids = Entity::find().select_only().column(Column::Id).filter(of_subject).filter(personal_and_live());
     ids.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id).into_query()
 });
-static LIVE_BY_ID: Query = Query::new(|_| {
-    let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(integer())).filter(Expr::col(Column::Id).eq(text()));
-    live(of_subject).into_query()
-});
 
 fn live(select: Select<Entity>) -> Select<Entity> {
     select.filter(Column::DeletedAt.is_null())
+}
+
+/// Of those not deleted, the ones that an export shows: not while an erasure removes them. What could not be removed it shows again.
+fn shown(select: Select<Entity>) -> Select<Entity> {
+    live(select).filter(Condition::any().add(Column::RemovalAttempts.is_null()).add(Expr::col(Column::RemovalAttempts).ne(zero())))
 }
 
 impl Reading {
@@ -53,7 +55,7 @@ impl Reading {
         include_deleted: bool,
         size: &mut PageSize,
     ) -> Result<Page<Upload>, Error> {
-        let pages = if include_deleted { &ALL } else { &LIVE };
+        let pages = if include_deleted { &ALL } else { &SHOWN };
         read_in_order(self, pages, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 
@@ -70,15 +72,61 @@ impl Reading {
         .await?;
         Ok(ids)
     }
+}
 
-    /// One upload that is not deleted.
+/// Why content cannot be taken.
+pub enum NoContent {
+    /// There is no such upload, or it is deleted, or about to be.
+    UnknownUpload,
+    /// The subject was erased since the writer looked.
+    ObservedBefore,
+}
+
+impl Repository {
+    /// Begins to take the content of an upload: gives how large it is to be. From now on an erasure knows that there may be an object.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn live_upload(&mut self, held: &Held, id: &str) -> Result<Option<Upload>, Error> {
-        let parameters = [Parameter::Integer(held.subject_id), Parameter::Text(id)];
-        self.one(&LIVE_BY_ID, &parameters, |row| Ok(record(Model::from_row(row)?))).await
+    pub async fn begin_content(
+        &self,
+        subject: &Subject,
+        upload_id: &str,
+        observed_epoch: Option<i64>,
+    ) -> Result<Result<i64, NoContent>, Error> {
+        in_transaction!(self, "begin_content", transaction => {
+            let row = self.lock_for_import(transaction, subject).await?;
+            if observed_epoch.is_some_and(|observed| observed != row.epoch) {
+                return Ok(Err(NoContent::ObservedBefore));
+            }
+            let begin = update_rows::<Entity>(&row.into())
+                .col_expr(Column::HasContent, Expr::val(true))
+                .col_expr(Column::ContentBegunAt, Expr::val(self.clock.now().0))
+                .filter(Column::Id.eq(upload_id))
+                .filter(takes_content());
+            let begun = begin.exec_with_returning(transaction).await?.pop();
+            Ok(begun.map(|row| row.size_bytes).ok_or(NoContent::UnknownUpload))
+        })
     }
+
+    /// Ends to take the content of an upload, whose object is there now; gives whether it may stay.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn end_content(&self, subject: &Subject, upload_id: &str) -> Result<bool, Error> {
+        in_transaction!(self, "end_content", transaction => {
+            let row = self.lock_for_import(transaction, subject).await?;
+            let end = update_rows::<Entity>(&row.into())
+                .col_expr(Column::ContentBegunAt, Expr::val(None::<i64>))
+                .filter(Column::Id.eq(upload_id))
+                .filter(takes_content());
+            Ok(end.exec(transaction).await?.rows_affected == 1)
+        })
+    }
+}
+
+/// Not deleted, and not about to be.
+fn takes_content() -> Condition {
+    Condition::all().add(Column::DeletedAt.is_null()).add(Column::RemovalSince.is_null())
 }
 
 /// Personal, and not deleted: what the vault scope erases.
@@ -109,8 +157,25 @@ pub(super) fn row(held: &Held, record: &Upload) -> Model {
         status: record.status.clone(),
         institution_id: record.institution_id.clone(),
         deleted_at: record.deleted_at.map(|at| at.0),
+        has_content: false,
+        content_begun_at: None,
+        removal_since: None,
+        removal_attempts: None,
+        removal_next_at: None,
+        removal_error: None,
     }
 }
+
+/// What an import of the record does not replace.
+pub(super) const KEPT: [Column; 7] = [
+    Column::DeletedAt,
+    Column::HasContent,
+    Column::ContentBegunAt,
+    Column::RemovalSince,
+    Column::RemovalAttempts,
+    Column::RemovalNextAt,
+    Column::RemovalError,
+];
 
 pub(super) fn embedding_row(held: &Held, record: &UploadEmbedding) -> upload_embedding::Model {
     upload_embedding::Model {

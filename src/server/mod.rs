@@ -1,6 +1,7 @@
 //! The composition root: build (stores open, port bound, address known), run, drain.
 
 mod accept;
+mod file_removal;
 mod health;
 pub mod key_refresh;
 mod run;

@@ -14,7 +14,7 @@ use tonic_health::server::HealthReporter;
 use super::{
     Error, Server,
     accept::accept,
-    health, key_refresh,
+    file_removal, health, key_refresh,
     service_thread::{self, Service},
 };
 use crate::{
@@ -46,6 +46,7 @@ impl Server {
         let refresh = tokio::spawn(key_refresh::keep_fresh(self.keys.clone(), self.repository.clone(), stopping.clone()));
 
         let stores = Stores::new(self.repository.clone(), self.vault);
+        let removing = tokio::spawn(file_removal::keep_removing(stores.clone(), stopping.clone()));
         let service = Service {
             config: self.config,
             services: Services::new(stores, Handle::current(), self.clock, cut.clone()),
@@ -88,8 +89,8 @@ impl Server {
         };
         stopping.cancel();
         drop(end);
-        // Neither task can fail; both end at once.
-        let _ = tokio::join!(watch, refresh);
+        // No task can fail; all end at once.
+        let _ = tokio::join!(watch, refresh, removing);
         served?;
         if let Ok(Err(error)) = tokio::time::timeout(last_words, self.repository.close()).await {
             tracing::warn!(%error, "the database could not be closed");

@@ -7,7 +7,7 @@ mod open;
 pub use content_writer::ContentWriter;
 pub use open::{NotAnObjectStoreUrl, ObjectStoreUrl};
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -125,23 +125,18 @@ impl Vault {
         outcomes
     }
 
-    /// Removes those of the objects that the store has: for when most of them are known to be gone.
+    /// Of these uploads those whose object is there, as a listing shows.
     ///
     /// # Errors
-    /// When the store fails; any of them may be there still.
-    pub async fn remove_what_is_left(&self, subject: &Subject, upload_ids: &[String]) -> Result<(), Error> {
-        let gone: HashSet<Path> = upload_ids.iter().map(|upload_id| self.location(subject, upload_id)).collect();
+    /// When the store fails, or does not let its objects be listed.
+    pub async fn which_are_there(&self, subject: &Subject, upload_ids: &[String]) -> Result<Vec<String>, Error> {
+        let mut named: HashMap<Path, &String> = upload_ids.iter().map(|upload_id| (self.location(subject, upload_id), upload_id)).collect();
         let mut listed = self.store.list(Some(&self.folder(subject)));
-        let mut left = Vec::new();
+        let mut there = Vec::new();
         while let Some(object) = listed.try_next().await? {
-            if gone.contains(&object.location) {
-                left.push(object.location);
-            }
+            there.extend(named.remove(&object.location).cloned());
         }
-        for locations in left.chunks(REMOVED_AT_ONCE) {
-            self.remove_all(locations.to_vec()).await.into_iter().collect::<Result<(), Error>>()?;
-        }
-        Ok(())
+        Ok(there)
     }
 
     async fn remove_all(&self, locations: Vec<Path>) -> Vec<Result<(), Error>> {

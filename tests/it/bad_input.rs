@@ -112,7 +112,10 @@ async fn every_bad_field_of_a_request_is_named_and_nothing_changes(world: World)
     for bad in bad_tokens {
         let export = ExportUserDataRequest { user_token: bad.clone(), categories: vec![1, 0, 99, -1], ..Default::default() };
         assert_invalid(client.export_responses(export).await, &["user_token", "categories[1]", "categories[2]", "categories[3]"]);
-        assert_invalid(client.users.delete_user_messages(DeleteUserMessagesRequest { user_token: bad.clone() }).await, &["user_token"]);
+        assert_invalid(
+            client.users.delete_user_messages(DeleteUserMessagesRequest { user_token: bad.clone(), ..Default::default() }).await,
+            &["user_token"],
+        );
         let nothing = ScopedDeleteRequest { user_token: bad.clone(), ..Default::default() };
         assert_invalid(client.users.scoped_delete(nothing).await, &["user_token", "dialogues"]);
         let everything = ScopedDeleteRequest { user_token: bad.clone(), dialogues: true, vault: true, ..Default::default() };
@@ -491,7 +494,7 @@ async fn a_request_that_is_too_large_or_no_message_changes_nothing(world: World)
     assert_too_large(client.import(vec![import]).await.unwrap_err());
     let export = ExportUserDataRequest { user_token: nine_megabytes.clone(), ..Default::default() };
     assert_too_large(client.export_responses(export).await.unwrap_err());
-    let delete = DeleteUserMessagesRequest { user_token: nine_megabytes.clone() };
+    let delete = DeleteUserMessagesRequest { user_token: nine_megabytes.clone(), ..Default::default() };
     assert_too_large(client.users.delete_user_messages(delete).await.unwrap_err());
     let scoped = ScopedDeleteRequest { user_token: nine_megabytes, sessions: true, ..Default::default() };
     assert_too_large(client.users.scoped_delete(scoped).await.unwrap_err());

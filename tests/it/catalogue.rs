@@ -103,6 +103,7 @@ async fn rows(world: &World) -> BTreeMap<&'static str, Rowset> {
     for table in TABLES.iter().filter(|table| table.whose != Whose::Service) {
         let identity: &[&str] = match table.name {
             "upload_embeddings" => &["subject_id", "upload_id", "chunk_index"],
+            "accepted_requests" => &["application_id", "request_id"],
             _ if table.whose == Whose::Subject => &["subject_id", "id"],
             _ => &["id"],
         };
@@ -123,6 +124,9 @@ async fn fill(world: &World, users: &[String]) -> Client {
     for answer in [client.import(requests).await.unwrap(), world.client_of(OTHER).await.import(bystander).await.unwrap()] {
         assert_eq!(answer.rejected, 0, "{:?}", answer.rejections);
     }
+    let request_id = "00000000-0000-4000-8000-000000000000".to_owned();
+    let request = DeleteUserMessagesRequest { user_token: "nobody".to_owned(), request_id, ..Default::default() };
+    client.users.delete_user_messages(request).await.unwrap();
     client
 }
 
@@ -150,6 +154,7 @@ fn everything(user: &str, step: i32) -> ImportUserDataRequest {
         sessions: numbers.map(|number| records::session(&id("s", number), number)).into(),
         compaction_cache: numbers.map(|number| records::compaction_cache(&id("k", number), &format!("c{}", 2 + number % 2), number)).into(),
         upload_embeddings: numbers.map(|number| records::embedding(&id("u", number), number)).into(),
+        observed_epoch: None,
     }
 }
 
@@ -166,8 +171,9 @@ async fn every_erasure_changes_what_the_catalogue_says_and_nothing_else(world: W
             assert!(!before.is_empty() && after.keys().all(|row| before.contains_key(row)), "{operation:?}: {} grew", table.name);
             for (name, row) in before {
                 let is_the_users = is_of(table, row, subject);
-                let said =
-                    |by: &[(Operation, Rows)]| is_the_users && by.iter().any(|(by, rows)| *by == operation && reaches(*rows, row, &filled));
+                let said = |by: &[(Operation, Rows)]| {
+                    is_the_users && by.iter().any(|(by, rows)| is_part(*by, operation) && reaches(*rows, row, &filled))
+                };
                 let Some(now) = after.get(name) else {
                     assert!(said(table.removed_by), "{operation:?}: removed {name} of {}", table.name);
                     continue;
@@ -180,6 +186,11 @@ async fn every_erasure_changes_what_the_catalogue_says_and_nothing_else(world: W
             }
         }
     }
+}
+
+/// What scrubs deletes messages too.
+fn is_part(by: Operation, operation: Operation) -> bool {
+    by == operation || (by, operation) == (Operation::DeleteUserMessages, Operation::ScrubResidue)
 }
 
 fn is_of(table: &Table, row: &Map<String, Value>, subject: i64) -> bool {
@@ -205,8 +216,10 @@ fn reaches(rows: Rows, row: &Map<String, Value>, all: &BTreeMap<&'static str, Ro
 
 async fn run(client: &mut Client, user: &str, operation: Operation) {
     let user_token = user.to_owned();
-    if operation == Operation::DeleteUserMessages {
-        client.users.delete_user_messages(DeleteUserMessagesRequest { user_token }).await.unwrap();
+    if [Operation::DeleteUserMessages, Operation::ScrubResidue].contains(&operation) {
+        let scrub_residue = operation == Operation::ScrubResidue;
+        let request = DeleteUserMessagesRequest { user_token, scrub_residue, ..Default::default() };
+        client.users.delete_user_messages(request).await.unwrap();
         return;
     }
     let scopes = ScopedDeleteRequest {
@@ -217,6 +230,7 @@ async fn run(client: &mut Client, user: &str, operation: Operation) {
         assistants: operation == Operation::Assistants,
         feedback: operation == Operation::Feedback,
         sessions: operation == Operation::Sessions,
+        ..Default::default()
     };
     let answer = client.users.scoped_delete(scopes).await.unwrap().into_inner();
     assert!(answer.uploads_failed.is_empty());

@@ -83,7 +83,7 @@ fn a_command_that_only_looks_makes_no_file() {
 fn a_migration_says_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
     let migrate = || userdata(folder.path(), &[], "migrate --database-url sqlite://new.db");
-    for says in ["1 migration", "up to date already"] {
+    for says in ["2 migrations", "up to date already"] {
         let output = migrate();
         done(&output);
         let said = text(&output.stderr);

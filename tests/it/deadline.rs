@@ -102,14 +102,14 @@ async fn a_delete_that_waits_past_its_deadline_is_told_so_and_changes_nothing(wo
     in_the_way.execute_unprepared("UPDATE subjects SET epoch = epoch").await.unwrap();
 
     let mut call = RawCall::begin(&world, DELETE_MESSAGES, "300m").await;
-    call.send(&DeleteUserMessagesRequest { user_token: "anna".into() }, true);
+    call.send(&DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() }, true);
     let (head, mut body) = call.response.await.unwrap().into_parts();
     let (status, _) = ending(&head.headers, &mut body).await;
     assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
 
     in_the_way.rollback().await.unwrap();
     assert_eq!(world.all_rows().await, before);
-    let request = DeleteUserMessagesRequest { user_token: "anna".into() };
+    let request = DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() };
     let report = world.client().await.users.delete_user_messages(request).await.unwrap().into_inner();
     assert_eq!(report.messages_deleted, 20);
 }
@@ -183,7 +183,7 @@ async fn on_postgres_a_call_that_is_cut_while_its_transaction_begins_leaves_none
 
     hold.send_replace(true);
     let mut call = RawCall::begin(&world, DELETE_MESSAGES, "3S").await;
-    call.send(&DeleteUserMessagesRequest { user_token: "anna".into() }, true);
+    call.send(&DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() }, true);
     eventually("the transaction has begun", async || world.query(open).await.len() == 1).await;
     let (head, mut body) = call.response.await.unwrap().into_parts();
     let (status, _) = ending(&head.headers, &mut body).await;

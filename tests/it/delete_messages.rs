@@ -1,7 +1,7 @@
 //! DeleteUserMessages: exactly the rows it names, and no other.
 
 use serde_json::Value;
-use userdata::grpc::proto::{DeleteUserMessagesRequest, DeleteUserMessagesResponse};
+use userdata::grpc::proto::{DeleteUserMessagesRequest, DeleteUserMessagesResponse, Remaining, Residue};
 
 use crate::{
     exported::{Exported, with_content},
@@ -13,7 +13,7 @@ use crate::{
 on_both_engines!(all_messages_of_one_user_go_and_nothing_else, deleting_the_messages_of_a_user_never_seen_gives_zeros_and_leaves_no_trace,);
 
 async fn delete(client: &mut Client, user_token: &str) -> DeleteUserMessagesResponse {
-    let request = DeleteUserMessagesRequest { user_token: user_token.to_owned() };
+    let request = DeleteUserMessagesRequest { user_token: user_token.to_owned(), ..Default::default() };
     client.users.delete_user_messages(request).await.unwrap().into_inner()
 }
 
@@ -32,6 +32,16 @@ fn expect(mut tables: Tables, subject: i64) -> (Tables, DeleteUserMessagesRespon
         rows.retain(|row| !own(row));
         *count = (before - rows.len()) as i32;
     }
+    let held = |table: &str, column: &str| tables[table].iter().filter(|row| own(row) && !row[column].is_null()).count() as i32;
+    counts.remaining = Some(Remaining::default());
+    counts.residue = Some(Residue {
+        titles: held("conversations", "title"),
+        feedback_notes: held("feedback", "notes"),
+        memories: held("memories", "id"),
+        uploads: held("uploads", "id"),
+        assistants: held("assistants", "id"),
+        sessions: held("sessions", "id"),
+    });
     (sorted(tables), counts)
 }
 
@@ -42,12 +52,13 @@ async fn all_messages_of_one_user_go_and_nothing_else(world: World) {
         settle(&mut other, user_token).await;
     }
     let (expected, counts) = expect(tables(&world).await, world.subject_id(ACME, "two").await);
-    assert_eq!(counts, DeleteUserMessagesResponse { messages_deleted: 8, conversations_affected: 5, compaction_cache_purged: 3 });
+    assert_eq!((counts.messages_deleted, counts.conversations_affected, counts.compaction_cache_purged), (8, 5, 3));
     let untouched = Exported::fetch(&mut other, with_content("two")).await;
 
     assert_eq!(delete(&mut client, "two").await, counts);
     assert_eq!(sorted(tables(&world).await), expected);
-    assert_eq!(delete(&mut client, "two").await, DeleteUserMessagesResponse::default());
+    let DeleteUserMessagesResponse { remaining, residue, .. } = counts;
+    assert_eq!(delete(&mut client, "two").await, DeleteUserMessagesResponse { remaining, residue, ..Default::default() });
     assert_eq!(sorted(tables(&world).await), expected);
 
     let exported = Exported::fetch(&mut client, with_content("two")).await;
@@ -62,6 +73,7 @@ async fn deleting_the_messages_of_a_user_never_seen_gives_zeros_and_leaves_no_tr
     let mut client = world.client().await;
     settle(&mut world.client_of(OTHER).await, "nobody").await;
     let before = tables(&world).await;
-    assert_eq!(delete(&mut client, "nobody").await, DeleteUserMessagesResponse::default());
+    let (remaining, residue) = (Some(Remaining::default()), Some(Residue::default()));
+    assert_eq!(delete(&mut client, "nobody").await, DeleteUserMessagesResponse { remaining, residue, ..Default::default() });
     assert_eq!(tables(&world).await, before);
 }

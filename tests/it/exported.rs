@@ -117,6 +117,7 @@ impl Exported {
     /// The requests that import what was exported, response by response.
     pub(crate) fn to_requests(&self, user_token: &str) -> Vec<ImportUserDataRequest> {
         let request = |response: &ExportUserDataResponse| ImportUserDataRequest {
+            observed_epoch: None,
             user_token: user_token.to_owned(),
             conversations: response.conversations.clone(),
             feedback: response.feedback.clone(),

@@ -12,7 +12,7 @@ use userdata::{
         document::{UserDocument, items},
         proto::{
             Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ExportUserDataResponse, ImportUserDataRequest,
-            ScopedDeleteRequest, ScopedDeleteResponse, UploadContent, UploadEmbedding,
+            ScopedDeleteRequest, UploadContent, UploadEmbedding,
         },
     },
 };
@@ -21,7 +21,7 @@ use crate::{
     client_commands::in_the_fixed_order,
     credentials::{claims, hs256, hs256_issuer, key_headers},
     on_both_engines,
-    rpc::{Rpc, assert_reason, fields},
+    rpc::{Rpc, assert_reason, fields, nothing_erased},
     world::{ACME, Client, OTHER, World},
 };
 
@@ -72,6 +72,7 @@ fn everything(user_token: &str) -> ScopedDeleteRequest {
         assistants: true,
         feedback: true,
         sessions: true,
+        ..Default::default()
     }
 }
 
@@ -136,7 +137,12 @@ async fn the_same_user_token_in_two_applications_is_two_users(world: World) {
 
     let our_id = world.subject_id(ACME, "anna").await;
     let held = world.rows_of(our_id).await;
-    let deleted = acme.users.delete_user_messages(DeleteUserMessagesRequest { user_token: "anna".into() }).await.unwrap().into_inner();
+    let deleted = acme
+        .users
+        .delete_user_messages(DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(usize::try_from(deleted.messages_deleted), Ok(held["messages"].len()));
     assert_untouched("a delete of messages").await;
     let erased = acme.users.scoped_delete(everything("anna")).await.unwrap().into_inner();
@@ -163,9 +169,13 @@ async fn a_user_of_another_application_is_one_nobody_has_ever_seen(world: World)
         let summary = response.summary.as_mut().unwrap();
         summary.as_of = None;
         let token_length = std::mem::take(&mut response.resume_token).len();
-        let messages = acme.users.delete_user_messages(DeleteUserMessagesRequest { user_token: user_token.into() }).await.unwrap();
+        let messages = acme
+            .users
+            .delete_user_messages(DeleteUserMessagesRequest { user_token: user_token.into(), ..Default::default() })
+            .await
+            .unwrap();
         let scopes = acme.users.scoped_delete(everything(user_token)).await.unwrap();
-        assert_eq!(*scopes.get_ref(), ScopedDeleteResponse::default());
+        assert_eq!(*scopes.get_ref(), nothing_erased());
         answers.push((response, token_length, messages.into_inner(), scopes.into_inner()));
     }
     assert_eq!(answers[0], answers[1]);
@@ -211,7 +221,8 @@ async fn a_user_exports_and_erases_itself_and_nobody_else(mut world: World) {
         rows
     };
     let untouched = others().await;
-    let deleted = anna.users.delete_user_messages(DeleteUserMessagesRequest { user_token: "anna".into() }).await.unwrap();
+    let deleted =
+        anna.users.delete_user_messages(DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() }).await.unwrap();
     assert_eq!(deleted.get_ref().messages_deleted, 12);
     let erased = anna.users.scoped_delete(everything("anna")).await.unwrap().into_inner();
     assert!(erased.dialogues_forgotten > 0 && erased.uploads_deleted > 0 && erased.memory_deleted > 0);

@@ -119,13 +119,13 @@ async fn a_log_that_tells_everything_tells_nothing_of_users_and_credentials(mut 
     }
     let planted_token = resume.resume_token.clone();
 
-    let delete = DeleteUserMessagesRequest { user_token: user_token.clone() };
+    let delete = DeleteUserMessagesRequest { user_token: user_token.clone(), ..Default::default() };
     let headers = named(&key_headers(ACME, &wrong_key), "UserDataService/DeleteUserMessages", "UNAUTHENTICATED", "");
     assert_eq!(users.delete_user_messages(with(&headers, delete.clone())).await.unwrap_err().code(), Code::Unauthenticated);
     let headers = named(&key_headers(ACME, &weak), "UserDataService/DeleteUserMessages", "PERMISSION_DENIED", &weak[4..20]);
     assert_eq!(users.delete_user_messages(with(&headers, delete.clone())).await.unwrap_err().code(), Code::PermissionDenied);
     let headers = named(&jwt, "UserDataService/DeleteUserMessages", "PERMISSION_DENIED", "jwt");
-    let another = DeleteUserMessagesRequest { user_token: format!("{USER}-too") };
+    let another = DeleteUserMessagesRequest { user_token: format!("{USER}-too"), ..Default::default() };
     assert_eq!(users.delete_user_messages(with(&headers, another)).await.unwrap_err().code(), Code::PermissionDenied);
     let headers = named(&good, "UserDataService/DeleteUserMessages", "OK", key_id);
     assert_eq!(users.delete_user_messages(with(&headers, delete)).await.unwrap().get_ref().messages_deleted, 1);

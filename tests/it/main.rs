@@ -5,6 +5,7 @@
 mod airline;
 mod bad_input;
 mod catalogue;
+mod certain;
 mod client_commands;
 mod command_line;
 mod credentials;

@@ -7,8 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost_types::Timestamp;
 use userdata::grpc::proto::{
     Assistant, Category, CompactionCacheEntry, Conversation, DeleteUserMessagesResponse, ExportUserDataResponse, Feedback,
-    ImportUserDataRequest, Memory, Message, RecordCounts, Role, ScopedDeleteRequest, ScopedDeleteResponse, Session, Upload, UploadContent,
+    ImportUserDataRequest, Memory, Message, RecordCounts, Remaining, Residue, Role, ScopedDeleteRequest, ScopedDeleteResponse, Session,
+    Upload, UploadContent,
 };
+
+use crate::rpc::nothing_erased;
 
 pub(crate) const MARK: Option<Timestamp> = Some(Timestamp { seconds: 0, nanos: 0 });
 
@@ -24,6 +27,21 @@ pub(crate) struct User {
     assistants: BTreeMap<String, Assistant>,
     sessions: BTreeMap<String, Session>,
     compaction_cache: BTreeMap<String, CompactionCacheEntry>,
+    /// What was erased before: `messages`, `texts`, or a scope.
+    erased: BTreeSet<&'static str>,
+    /// Whether anything was ever sent: an erasure of a user never seen leaves no trace.
+    known: bool,
+}
+
+/// When a writer says that it observed what it sends.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Observed {
+    /// It does not say. All records of the model are older than any erasure.
+    AtItsOwnTime,
+    /// After the last erasure.
+    Now,
+    /// Before it.
+    Before,
 }
 
 /// What an import answers.
@@ -62,8 +80,15 @@ fn live(upload: Option<&Upload>) -> Option<&Upload> {
 
 impl User {
     /// Takes the records of one request, in the order of the contract's fields; each that cannot be taken is rejected alone.
-    pub(crate) fn import(&mut self, path: &str, request: &ImportUserDataRequest, answer: &mut Imported) {
+    pub(crate) fn import(&mut self, path: &str, request: &ImportUserDataRequest, observed: Observed, answer: &mut Imported) {
         let mut counts = answer.counts;
+        self.known = true;
+        let erased = self.erased.clone();
+        let is_late = |what: &str, concerned: bool| match observed {
+            Observed::AtItsOwnTime => concerned && erased.contains(what),
+            Observed::Now => false,
+            Observed::Before => true,
+        };
         let mut taken: BTreeSet<(&str, &str)> = BTreeSet::new();
         for (index, element) in request.conversations.iter().enumerate() {
             let path = format!("{path}.conversations[{index}]");
@@ -86,6 +111,17 @@ impl User {
                 answer.reject(format!("{path}.id"), Ord::max(usize::from(takes_header) + good + element.feedback.len(), 1));
                 continue;
             }
+            let personal = element.institution_id.is_none() && element.forgotten_at.is_none();
+            let late = match () {
+                () if !takes_header => None,
+                () if is_late("dialogues", personal) => Some("created_at"),
+                () if element.title.is_some() && is_late("texts", true) => Some("title"),
+                () => None,
+            };
+            if let Some(field) = late {
+                answer.reject(format!("{path}.{field}"), 1 + good + element.feedback.len());
+                continue;
+            }
             if takes_header {
                 let forgotten_at = element.forgotten_at.and(MARK);
                 let header = Conversation { messages: vec![], feedback: vec![], forgotten_at, ..element.clone() };
@@ -93,7 +129,9 @@ impl User {
                 counts.conversations += i32::from(taken.insert(("conversation", &element.id)));
             }
             for (nth, message) in element.messages.iter().enumerate().filter(|(nth, _)| !bad_messages[*nth]) {
-                if self.messages.get(&message.id).is_some_and(|held| held.conversation_id != element.id) {
+                if is_late("messages", true) {
+                    answer.reject(format!("{path}.messages[{nth}].created_at"), 1);
+                } else if self.messages.get(&message.id).is_some_and(|held| held.conversation_id != element.id) {
                     answer.reject(format!("{path}.messages[{nth}].id"), 1);
                 } else {
                     self.messages.insert(message.id.clone(), message.clone());
@@ -101,26 +139,32 @@ impl User {
                 }
             }
             for (nth, feedback) in element.feedback.iter().enumerate() {
-                self.give_feedback(format!("{path}.feedback[{nth}].id"), Some(&element.id), feedback, &mut counts, answer);
+                self.give_feedback(format!("{path}.feedback[{nth}]"), Some(&element.id), feedback, &is_late, &mut counts, answer);
             }
         }
         for (nth, feedback) in request.feedback.iter().enumerate() {
-            self.give_feedback(format!("{path}.feedback[{nth}].id"), None, feedback, &mut counts, answer);
+            self.give_feedback(format!("{path}.feedback[{nth}]"), None, feedback, &is_late, &mut counts, answer);
         }
-        for memory in &request.memories {
+        for (nth, memory) in request.memories.iter().enumerate() {
+            if is_late("memory", memory.institution_id.is_none()) {
+                answer.reject(format!("{path}.memories[{nth}].created_at"), 1);
+                continue;
+            }
             let id = memory.object_id.clone().unwrap_or_else(|| format!("{memory:?}"));
             put(&mut self.memories, &id, memory.clone(), &mut counts.memories);
         }
         for (nth, upload) in request.uploads.iter().enumerate() {
             if self.uploads.get(&upload.id).is_some_and(|held| held.deleted_at.is_some() != upload.deleted_at.is_some()) {
                 answer.reject(format!("{path}.uploads[{nth}].id"), 1);
+            } else if is_late("vault", upload.institution_id.is_none() && upload.deleted_at.is_none()) {
+                answer.reject(format!("{path}.uploads[{nth}].created_at"), 1);
             } else {
                 let upload = Upload { deleted_at: upload.deleted_at.and(MARK), ..upload.clone() };
                 put(&mut self.uploads, &upload.id.clone(), upload, &mut counts.uploads);
             }
         }
         for (nth, embedding) in request.upload_embeddings.iter().enumerate() {
-            if live(self.uploads.get(&embedding.upload_id)).is_none() {
+            if observed == Observed::Before || live(self.uploads.get(&embedding.upload_id)).is_none() {
                 answer.reject(format!("{path}.upload_embeddings[{nth}].upload_id"), 1);
             }
         }
@@ -129,6 +173,8 @@ impl User {
             let clashes = |other: &Assistant| other.id != assistant.id && other.name == assistant.name && other.deleted_at.is_none();
             if self.assistants.get(&assistant.id).is_some_and(|held| held.deleted_at.is_none() != is_live) {
                 answer.reject(format!("{path}.assistants[{nth}].id"), 1);
+            } else if is_late("assistants", assistant.institution_id.is_none() && is_live) {
+                answer.reject(format!("{path}.assistants[{nth}].created_at"), 1);
             } else if is_live && self.assistants.values().any(clashes) {
                 answer.reject(format!("{path}.assistants[{nth}].name"), 1);
             } else {
@@ -136,12 +182,18 @@ impl User {
                 put(&mut self.assistants, &assistant.id.clone(), assistant, &mut counts.assistants);
             }
         }
-        for session in &request.sessions {
+        for (nth, session) in request.sessions.iter().enumerate() {
+            if is_late("sessions", true) {
+                answer.reject(format!("{path}.sessions[{nth}].created_at"), 1);
+                continue;
+            }
             put(&mut self.sessions, &session.id, session.clone(), &mut counts.sessions);
         }
         for (nth, entry) in request.compaction_cache.iter().enumerate() {
             if self.conversations.get(&entry.conversation_id).is_none_or(|conversation| conversation.forgotten_at.is_some()) {
                 answer.reject(format!("{path}.compaction_cache[{nth}].conversation_id"), 1);
+            } else if is_late("messages", true) {
+                answer.reject(format!("{path}.compaction_cache[{nth}].created_at"), 1);
             } else {
                 put(&mut self.compaction_cache, &entry.id, entry.clone(), &mut counts.compaction_cache);
             }
@@ -150,11 +202,24 @@ impl User {
     }
 
     /// Feedback known to be nested stays nested, unless it is sent in another conversation.
-    fn give_feedback(&mut self, path: String, within: Option<&str>, sent: &Feedback, counts: &mut RecordCounts, answer: &mut Imported) {
+    fn give_feedback(
+        &mut self,
+        path: String,
+        within: Option<&str>,
+        sent: &Feedback,
+        is_late: &dyn Fn(&str, bool) -> bool,
+        counts: &mut RecordCounts,
+        answer: &mut Imported,
+    ) {
         let held = self.feedback.get(&sent.id);
         if held.is_some_and(|(_, held)| held.deleted_at.is_some() != sent.deleted_at.is_some()) {
-            answer.reject(path, 1);
-            return;
+            return answer.reject(format!("{path}.id"), 1);
+        }
+        if is_late("feedback", sent.deleted_at.is_none()) {
+            return answer.reject(format!("{path}.created_at"), 1);
+        }
+        if sent.notes.is_some() && is_late("texts", true) {
+            return answer.reject(format!("{path}.notes"), 1);
         }
         let within = within.map(str::to_owned).or_else(|| held.and_then(|(within, _)| within.clone()));
         let sent = Feedback { deleted_at: sent.deleted_at.and(MARK), ..sent.clone() };
@@ -167,6 +232,7 @@ impl User {
         user: usize,
         path: &str,
         piece: &UploadContent,
+        observed: Observed,
         open: &mut Option<OpenContent>,
         answer: &mut Imported,
     ) {
@@ -175,6 +241,7 @@ impl User {
             match live(self.uploads.get(&piece.upload_id)) {
                 _ if piece.offset != 0 => return answer.reject(format!("{path}.offset"), 1),
                 None => return answer.reject(format!("{path}.upload_id"), 1),
+                Some(_) if observed == Observed::Before => return answer.reject(format!("{path}.upload_id"), 1),
                 Some(upload) => {
                     let (upload_id, size) = (upload.id.clone(), upload.size_bytes as usize);
                     *open = Some(OpenContent { user, upload_id, size, data: vec![], path: path.to_owned() });
@@ -196,7 +263,17 @@ impl User {
         }
     }
 
-    pub(crate) fn delete_messages(&mut self) -> DeleteUserMessagesResponse {
+    pub(crate) fn delete_messages(&mut self, scrub: bool) -> DeleteUserMessagesResponse {
+        if self.known {
+            self.erased.insert("messages");
+            self.erased.extend(scrub.then_some("texts"));
+        }
+        let titles = self.conversations.values_mut().map(|conversation| &mut conversation.title).filter(|title| title.is_some());
+        let titles: Vec<_> = titles.map(|title| *title = title.take().filter(|_| !scrub)).collect();
+        let notes = self.feedback.values_mut().map(|(_, feedback)| &mut feedback.notes).filter(|notes| notes.is_some());
+        let notes: Vec<_> = notes.map(|notes| *notes = notes.take().filter(|_| !scrub)).collect();
+        let (titles, feedback_notes) = (titles.len() as i32, notes.len() as i32);
+        let (titles_scrubbed, notes_scrubbed) = if scrub { (titles, feedback_notes) } else { (0, 0) };
         let with_messages: BTreeSet<String> = self.messages.values().map(|message| message.conversation_id.clone()).collect();
         let mut conversations_affected = 0;
         for conversation in self.conversations.values_mut() {
@@ -205,11 +282,38 @@ impl User {
         }
         let messages_deleted = std::mem::take(&mut self.messages).len() as i32;
         let compaction_cache_purged = std::mem::take(&mut self.compaction_cache).len() as i32;
-        DeleteUserMessagesResponse { messages_deleted, conversations_affected, compaction_cache_purged }
+        let residue = Residue {
+            titles: titles - titles_scrubbed,
+            feedback_notes: feedback_notes - notes_scrubbed,
+            memories: self.memories.len() as i32,
+            uploads: self.uploads.len() as i32,
+            assistants: self.assistants.len() as i32,
+            sessions: self.sessions.len() as i32,
+        };
+        DeleteUserMessagesResponse {
+            messages_deleted,
+            conversations_affected,
+            compaction_cache_purged,
+            titles_scrubbed,
+            notes_scrubbed,
+            remaining: Some(Remaining::default()),
+            residue: Some(residue),
+            ..Default::default()
+        }
     }
 
     pub(crate) fn scoped_delete(&mut self, scopes: &ScopedDeleteRequest) -> ScopedDeleteResponse {
-        let mut answer = ScopedDeleteResponse::default();
+        let mut answer = nothing_erased();
+        let chosen = [
+            ("dialogues", scopes.dialogues),
+            ("vault", scopes.vault),
+            ("memory", scopes.memory),
+            ("assistants", scopes.assistants),
+            ("feedback", scopes.feedback),
+            ("sessions", scopes.sessions),
+        ];
+        let known = self.known;
+        self.erased.extend(chosen.into_iter().filter_map(|(scope, chosen)| (chosen && known).then_some(scope)));
         if scopes.dialogues {
             let (conversations, before) = (&mut self.conversations, self.compaction_cache.len());
             for conversation in conversations.values_mut().filter(|conversation| conversation.institution_id.is_none()) {

@@ -18,12 +18,12 @@ use proptest::{
 };
 use tonic::Status;
 use userdata::grpc::proto::{
-    Category, Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ExportUserDataResponse, ImportUserDataRequest, RecordCounts,
-    ScopedDeleteRequest,
+    Category, Conversation, DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportUserDataRequest, ExportUserDataResponse,
+    GetErasureStatusRequest, ImportUserDataRequest, RecordCounts, ScopedDeleteRequest, ScopedDeleteResponse,
 };
 
 use crate::{
-    model::{Imported, MARK, User, abandon},
+    model::{Imported, MARK, Observed, User, abandon},
     on_both_engines, records,
     world::{ACME, Client, OTHER, World},
 };
@@ -39,8 +39,8 @@ const USERS: [(usize, &str); 3] = [(0, "anna"), (0, "boris"), (1, "anna")];
 #[derive(Clone, Debug)]
 enum Call {
     /// One stream, with requests about users of one application.
-    Import(usize, Vec<(usize, ImportUserDataRequest)>),
-    DeleteMessages(usize),
+    Import(usize, Vec<(usize, Observed, ImportUserDataRequest)>),
+    DeleteMessages(usize, bool),
     ScopedDelete(usize, ScopedDeleteRequest),
     Export(usize, ExportUserDataRequest),
 }
@@ -139,6 +139,7 @@ fn request() -> impl Strategy<Value = ImportUserDataRequest> {
                     sessions,
                     compaction_cache,
                     upload_embeddings: embeddings,
+                    observed_epoch: None,
                 };
                 without_repetitions(&mut request);
                 request
@@ -161,9 +162,10 @@ fn without_repetitions(request: &mut ImportUserDataRequest) {
 }
 
 fn call() -> impl Strategy<Value = Call> {
+    let observed = || select(vec![Observed::AtItsOwnTime, Observed::AtItsOwnTime, Observed::Now, Observed::Now, Observed::Before]);
     let import = prop_oneof![
-        5 => vec((0..2_usize, request()), 1..3).prop_map(|requests| Call::Import(0, requests)),
-        1 => request().prop_map(|request| Call::Import(1, vec![(2, request)])),
+        5 => vec((0..2_usize, observed(), request()), 1..3).prop_map(|requests| Call::Import(0, requests)),
+        1 => (observed(), request()).prop_map(|(observed, request)| Call::Import(1, vec![(2, observed, request)])),
     ];
     let scoped_delete = (0..USERS.len(), 1..64_u32).prop_map(|(user, bits)| {
         // All six, as often as any one alone.
@@ -176,6 +178,7 @@ fn call() -> impl Strategy<Value = Call> {
             assistants: bit(3),
             feedback: bit(4),
             sessions: bit(5),
+            ..Default::default()
         };
         scopes.dialogues |= scopes == ScopedDeleteRequest::default();
         Call::ScopedDelete(user, scopes)
@@ -186,7 +189,7 @@ fn call() -> impl Strategy<Value = Call> {
     });
     prop_oneof![
         5 => import,
-        1 => (0..USERS.len()).prop_map(Call::DeleteMessages),
+        1 => (0..USERS.len(), any::<bool>()).prop_map(|(user, scrub)| Call::DeleteMessages(user, scrub)),
         2 => scoped_delete,
         2 => export,
     ]
@@ -247,17 +250,25 @@ impl Case {
     async fn call(&mut self, call: Call) -> TestCaseResult {
         match call {
             Call::Import(application, requests) => {
-                let named = |(user, request): &(usize, ImportUserDataRequest)| ImportUserDataRequest {
-                    user_token: self.token(*user),
-                    ..request.clone()
-                };
-                let response = self.clients[application].import(requests.iter().map(named).collect()).await.map_err(failed)?;
+                let mut sent = Vec::new();
+                for (user, observed, request) in &requests {
+                    let user_token = self.token(*user);
+                    let status = GetErasureStatusRequest { user_token: user_token.clone() };
+                    let epoch = self.clients[application].users.get_erasure_status(status).await.map_err(failed)?.into_inner().epoch;
+                    let observed_epoch = match observed {
+                        Observed::AtItsOwnTime => None,
+                        Observed::Now => Some(epoch),
+                        Observed::Before => Some(epoch - 1),
+                    };
+                    sent.push(ImportUserDataRequest { user_token, observed_epoch, ..request.clone() });
+                }
+                let response = self.clients[application].import(sent).await.map_err(failed)?;
                 let (mut expected, mut open) = (Imported::default(), None);
-                for (nth, (user, request)) in requests.iter().enumerate() {
-                    self.users[*user].import(&format!("requests[{nth}]"), request, &mut expected);
+                for (nth, (user, observed, request)) in requests.iter().enumerate() {
+                    self.users[*user].import(&format!("requests[{nth}]"), request, *observed, &mut expected);
                     for (index, piece) in request.upload_contents.iter().enumerate() {
                         let path = format!("requests[{nth}].upload_contents[{index}]");
-                        self.users[*user].content(*user, &path, piece, &mut open, &mut expected);
+                        self.users[*user].content(*user, &path, piece, *observed, &mut open, &mut expected);
                     }
                 }
                 abandon(&mut open, &mut expected);
@@ -267,15 +278,34 @@ impl Case {
                 let found = Imported { counts: response.imported.unwrap_or_default(), rejected: response.rejected, rejections };
                 prop_assert_eq!(found, expected);
             }
-            Call::DeleteMessages(user) => {
-                let request = DeleteUserMessagesRequest { user_token: self.token(user) };
-                let response = self.clients[USERS[user].0].users.delete_user_messages(request).await.map_err(failed)?;
-                prop_assert_eq!(response.into_inner(), self.users[user].delete_messages());
+            Call::DeleteMessages(user, scrub_residue) => {
+                let (request, users) = (
+                    DeleteUserMessagesRequest { user_token: self.token(user), scrub_residue, ..Default::default() },
+                    &mut self.clients[USERS[user].0].users,
+                );
+                let preview = DeleteUserMessagesRequest { validate_only: true, ..request.clone() };
+                let preview = users.delete_user_messages(preview).await.map_err(failed)?.into_inner();
+                let (plan_digest, expected) = (preview.plan_digest.clone(), self.users[user].delete_messages(scrub_residue));
+                let bytes_are_right = (preview.message_bytes > 0) == (expected.messages_deleted > 0);
+                prop_assert!(bytes_are_right, "{} bytes", preview.message_bytes);
+                let previewed =
+                    DeleteUserMessagesResponse { plan_digest: String::new(), message_bytes: 0, remaining: expected.remaining, ..preview };
+                prop_assert_eq!(&previewed, &expected);
+                let request = DeleteUserMessagesRequest { plan_digest, ..request };
+                let response = users.delete_user_messages(request).await.map_err(failed)?;
+                prop_assert_eq!(response.into_inner(), expected);
             }
             Call::ScopedDelete(user, scopes) => {
-                let request = ScopedDeleteRequest { user_token: self.token(user), ..scopes };
-                let response = self.clients[USERS[user].0].users.scoped_delete(request).await.map_err(failed)?;
-                prop_assert_eq!(response.into_inner(), self.users[user].scoped_delete(&scopes));
+                let (request, users) =
+                    (ScopedDeleteRequest { user_token: self.token(user), ..scopes.clone() }, &mut self.clients[USERS[user].0].users);
+                let preview = ScopedDeleteRequest { validate_only: true, ..request.clone() };
+                let preview = users.scoped_delete(preview).await.map_err(failed)?.into_inner();
+                let (plan_digest, expected) = (preview.plan_digest.clone(), self.users[user].scoped_delete(&scopes));
+                let previewed = ScopedDeleteResponse { plan_digest: String::new(), remaining: expected.remaining, ..preview };
+                prop_assert_eq!(&previewed, &expected);
+                let request = ScopedDeleteRequest { plan_digest, ..request };
+                let response = users.scoped_delete(request).await.map_err(failed)?;
+                prop_assert_eq!(response.into_inner(), expected);
                 self.export(user, ExportUserDataRequest::default()).await?;
             }
             Call::Export(user, request) => self.export(user, request).await?,

@@ -56,7 +56,7 @@ fn large_user() -> UserDocument {
 }
 
 async fn import(client: &mut Client, document: UserDocument) {
-    let outcome = client.import(document.into_requests().collect()).await.unwrap();
+    let outcome = client.import_again(document.into_requests().collect()).await.unwrap();
     assert_eq!(outcome.rejected, 0, "{:?}", outcome.rejections);
 }
 
@@ -221,14 +221,20 @@ async fn an_erasure_ends_the_exports_it_overlaps(world: World) {
         let mut stream = slow.export_user_data(request.clone()).await.unwrap().into_inner();
         let mut came = vec![stream.message().await.unwrap().unwrap()];
         // Erasures of others do not disturb it.
-        let others = DeleteUserMessagesRequest { user_token: "neighbour".to_owned() };
+        let others = DeleteUserMessagesRequest { user_token: "neighbour".to_owned(), ..Default::default() };
         client.users.delete_user_messages(others).await.unwrap();
-        let same_name = DeleteUserMessagesRequest { user_token: user_token.clone() };
+        let same_name = DeleteUserMessagesRequest { user_token: user_token.clone(), ..Default::default() };
         world.client_of(OTHER).await.users.delete_user_messages(same_name).await.unwrap();
         came.push(stream.message().await.unwrap().unwrap());
 
         match scopes.clone() {
-            None => drop(client.users.delete_user_messages(DeleteUserMessagesRequest { user_token: user_token.clone() }).await.unwrap()),
+            None => drop(
+                client
+                    .users
+                    .delete_user_messages(DeleteUserMessagesRequest { user_token: user_token.clone(), ..Default::default() })
+                    .await
+                    .unwrap(),
+            ),
             Some(scopes) => drop(client.users.scoped_delete(scopes).await.unwrap()),
         }
         let status = loop {

@@ -33,7 +33,7 @@ on_both_engines!(
 const NUMBERS: &str = r#"{"max":9007199254740993,"min":-9007199254740993,"u64":18446744073709551615,"long":123456789012345678901234567890,"third":0.1000000000000000055511151231257827,"zero":-0.0,"one":1.0,"exp":1e400,"EXP":1E+2}"#;
 
 async fn import_whole(client: &mut Client, requests: Vec<ImportUserDataRequest>) -> ImportUserDataResponse {
-    let outcome = client.import(requests).await.unwrap();
+    let outcome = client.import_again(requests).await.unwrap();
     assert_eq!(outcome.rejected, 0, "{:?}", outcome.rejections);
     outcome
 }

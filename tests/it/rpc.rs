@@ -1,10 +1,10 @@
-//! The four RPCs, each as the smallest call that is good, with whatever metadata a test wants to send.
+//! The RPCs, each as the smallest call that is good, with whatever metadata a test wants to send.
 
 use tonic::{Code, Extensions, Request, Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt;
 use userdata::grpc::proto::{
-    DeleteUserMessagesRequest, ExportUserDataRequest, ImportUserDataRequest, ScopedDeleteRequest,
-    import_service_client::ImportServiceClient, user_data_service_client::UserDataServiceClient,
+    DeleteUserMessagesRequest, ExportUserDataRequest, GetErasureStatusRequest, ImportUserDataRequest, Remaining, ScopedDeleteRequest,
+    ScopedDeleteResponse, import_service_client::ImportServiceClient, user_data_service_client::UserDataServiceClient,
 };
 
 /// An RPC of the contract.
@@ -14,12 +14,13 @@ pub(crate) enum Rpc {
     ExportDeleted,
     DeleteMessages,
     ScopedDelete,
+    ErasureStatus,
     Import,
 }
 
 impl Rpc {
-    /// The four RPCs; an export of deleted records is one of them in another guise.
-    pub(crate) const ALL: [Self; 4] = [Self::Export, Self::DeleteMessages, Self::ScopedDelete, Self::Import];
+    /// The RPCs; an export of deleted records is one of them in another guise.
+    pub(crate) const ALL: [Self; 5] = [Self::Export, Self::DeleteMessages, Self::ScopedDelete, Self::ErasureStatus, Self::Import];
 
     /// Calls it to its end.
     pub(crate) async fn call(self, channel: &Channel, metadata: &MetadataMap, user_token: &str) -> Result<(), Status> {
@@ -36,11 +37,14 @@ impl Rpc {
                 }
                 assert!(summary.is_some(), "an export without a summary ended with OK");
             }
-            Self::DeleteMessages => drop(users.delete_user_messages(with(metadata, DeleteUserMessagesRequest { user_token })).await?),
+            Self::DeleteMessages => {
+                drop(users.delete_user_messages(with(metadata, DeleteUserMessagesRequest { user_token, ..Default::default() })).await?)
+            }
             Self::ScopedDelete => {
                 let request = ScopedDeleteRequest { user_token, sessions: true, ..Default::default() };
                 drop(users.scoped_delete(with(metadata, request)).await?);
             }
+            Self::ErasureStatus => drop(users.get_erasure_status(with(metadata, GetErasureStatusRequest { user_token })).await?),
             Self::Import => {
                 let requests = tokio_stream::iter([ImportUserDataRequest { user_token, ..Default::default() }]);
                 drop(ImportServiceClient::new(channel.clone()).import_user_data(with(metadata, requests)).await?);
@@ -48,6 +52,11 @@ impl Rpc {
         }
         Ok(())
     }
+}
+
+/// The answer to a scoped delete that found nothing to erase.
+pub(crate) fn nothing_erased() -> ScopedDeleteResponse {
+    ScopedDeleteResponse { remaining: Some(Remaining::default()), ..Default::default() }
 }
 
 /// A request with these headers.

@@ -23,20 +23,19 @@ use crate::{
     program::Program,
     records,
     resume::slow_client,
-    rpc::assert_reason,
+    rpc::{assert_reason, nothing_erased},
     world::{Client, World, eventually},
 };
 
 on_both_engines!(
     an_export_ends_before_it_shows_a_vault_half_erased,
-    content_that_is_imported_between_removal_and_mark_does_not_stay,
+    content_that_is_imported_while_its_upload_is_removed_is_rejected,
     content_that_arrives_after_the_mark_does_not_stay,
-    a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal,
+    a_caller_that_leaves_does_not_stop_the_removal,
     content_that_is_replaced_before_it_is_read_ends_no_export,
-    an_import_before_the_mark_is_erased_as_a_whole,
-    an_erasure_that_imports_outrun_has_not_happened,
+    an_import_is_erased_as_a_whole_or_not_at_all,
     a_store_that_refuses_to_remove_has_no_upload_marked,
-    a_store_that_cannot_be_looked_through_again_fails_no_erasure,
+    a_store_that_cannot_be_looked_through_has_its_uploads_named_until_it_can,
 );
 
 /// What the way to the S3 server holds up.
@@ -218,20 +217,19 @@ async fn an_export_ends_before_it_shows_a_vault_half_erased(mut world: World) {
     assert_eq!((report.uploads_deleted, report.uploads_failed.len(), marked(&world).await), (8, 0, 8));
 }
 
-async fn content_that_is_imported_between_removal_and_mark_does_not_stay(mut world: World) {
+async fn content_that_is_imported_while_its_upload_is_removed_is_rejected(mut world: World) {
     let mut store = SlowStore::start(&mut world).await;
     let mut client = world.client().await;
     import_uploads(&mut client, 1).await;
     store.hold(Held::Answers(REMOVAL));
     let erasure = tokio::spawn(erase_vault(client.clone()));
     store.holds(1).await;
-    assert_eq!((store.objects().await, marked(&world).await), (0, 0));
-    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
-    assert_eq!(store.objects().await, 1);
+    assert_eq!((store.objects().await, marked(&world).await, client.pending("anna").await), (0, 0, 1));
+    assert_eq!(client.import_again(vec![content()]).await.unwrap().rejections[0].field, "requests[0].upload_contents[0].upload_id");
 
     store.hold(Held::Nothing);
     assert_eq!(erasure.await.unwrap().uploads_deleted, 1);
-    assert_eq!((store.objects().await, marked(&world).await), (0, 1));
+    assert_eq!((store.objects().await, marked(&world).await, client.pending("anna").await), (0, 1, 0));
 }
 
 async fn content_that_arrives_after_the_mark_does_not_stay(mut world: World) {
@@ -251,23 +249,21 @@ async fn content_that_arrives_after_the_mark_does_not_stay(mut world: World) {
     assert_eq!(store.objects().await, 0);
 }
 
-async fn a_caller_that_leaves_after_the_mark_does_not_stop_the_second_removal(mut world: World) {
+async fn a_caller_that_leaves_does_not_stop_the_removal(mut world: World) {
     let mut store = SlowStore::start(&mut world).await;
     let mut client = world.client().await;
     import_uploads(&mut client, 1).await;
-    store.hold(Held::Answers(REMOVAL));
+    store.hold(Held::Requests(REMOVAL));
     let caller = tokio::spawn(erase_vault(client.clone()));
     store.holds(1).await;
-    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
-    store.hold(Held::Requests(REMOVAL));
-    store.holds(2).await;
-    assert_eq!((store.objects().await, marked(&world).await), (1, 1));
 
     caller.abort();
     let is_erasure = |line: &Value| line["message"] == "call" && line["method"].as_str().unwrap().ends_with("/ScopedDelete");
     eventually("the server knows that its caller left", async || store.program.log().iter().any(is_erasure)).await;
+    assert_eq!((store.objects().await, marked(&world).await), (1, 0));
     store.hold(Held::Nothing);
-    eventually("the content is gone", async || store.objects().await == 0).await;
+    eventually("the upload is deleted", async || marked(&world).await == 1).await;
+    assert_eq!(store.objects().await, 0);
 }
 
 async fn content_that_is_replaced_before_it_is_read_ends_no_export(mut world: World) {
@@ -298,40 +294,33 @@ async fn erase_vault_and_memory(mut client: Client) -> Result<ScopedDeleteRespon
     Ok(client.users.scoped_delete(request).await?.into_inner())
 }
 
-async fn an_import_before_the_mark_is_erased_as_a_whole(mut world: World) {
+async fn an_import_is_erased_as_a_whole_or_not_at_all(mut world: World) {
     let mut store = SlowStore::start(&mut world).await;
     let mut client = world.client().await;
-    for (nth, held) in [Held::Answers(READ), Held::Answers(REMOVAL)].into_iter().enumerate() {
-        import_uploads(&mut client, nth).await;
-        assert_eq!(client.import(vec![upload_and_memory(2 * nth)]).await.unwrap().rejected, 0);
-        store.hold(held);
-        let erasure = tokio::spawn(erase_vault_and_memory(client.clone()));
-        store.holds(nth + 1).await;
-        assert_eq!(client.import(vec![upload_and_memory(2 * nth + 1)]).await.unwrap().rejected, 0);
-
-        store.hold(Held::Nothing);
-        let report = erasure.await.unwrap().unwrap();
-        assert_eq!((report.uploads_deleted as usize, report.memory_deleted), (2 + nth, 2));
-        assert_eq!(world.query("SELECT id FROM uploads WHERE status <> 'deleted'").await.len(), 0);
-    }
-}
-
-async fn an_erasure_that_imports_outrun_has_not_happened(mut world: World) {
-    let mut store = SlowStore::start(&mut world).await;
-    let mut client = world.client().await;
+    // Before the erasure is accepted: while the store is asked what it holds.
     assert_eq!(client.import(vec![upload_and_memory(0)]).await.unwrap().rejected, 0);
-    store.hold(Held::Requests(READ));
+    store.hold(Held::Answers(READ));
     let erasure = tokio::spawn(erase_vault_and_memory(client.clone()));
-    for number in 1..=5 {
-        store.holds(2 * number - 1).await;
-        assert_eq!(client.import(vec![upload_and_memory(number)]).await.unwrap().rejected, 0);
-        // Lets this request pass, and no other.
-        store.hold(Held::Answers(READ));
-        store.holds(2 * number).await;
-        store.hold(Held::Requests(READ));
-    }
-    assert_reason(&erasure.await.unwrap().unwrap_err(), Code::Aborted, "ERROR_REASON_CONFLICT");
-    assert_eq!((marked(&world).await, world.query("SELECT id FROM memories").await.len()), (0, 6));
+    store.holds(1).await;
+    assert_eq!(client.import(vec![upload_and_memory(1)]).await.unwrap().rejected, 0);
+    store.hold(Held::Nothing);
+    let report = erasure.await.unwrap().unwrap();
+    assert_eq!((report.uploads_deleted, report.memory_deleted), (2, 2));
+
+    // After it: while the store removes.
+    let mut document = UserDocument::new("anna");
+    document.uploads = vec![records::upload("large", 4)];
+    document.contents = [("large".to_owned(), vec![1; 4])].into();
+    assert_eq!(client.import_again(document.into_requests().collect()).await.unwrap().rejected, 0);
+    store.hold(Held::Answers(REMOVAL));
+    let erasure = tokio::spawn(erase_vault_and_memory(client.clone()));
+    store.holds(2).await;
+    assert_eq!(client.import_again(vec![upload_and_memory(2)]).await.unwrap().rejected, 0);
+    store.hold(Held::Nothing);
+    let report = erasure.await.unwrap().unwrap();
+    assert_eq!((report.uploads_deleted, report.memory_deleted), (1, 0));
+    let left = |sql: &'static str| async { world.query(sql).await.len() };
+    assert_eq!((left("SELECT id FROM uploads WHERE status <> 'deleted'").await, left("SELECT id FROM memories").await), (1, 1));
 }
 
 async fn a_store_that_refuses_to_remove_has_no_upload_marked(mut world: World) {
@@ -345,17 +334,21 @@ async fn a_store_that_refuses_to_remove_has_no_upload_marked(mut world: World) {
     assert_eq!((store.objects().await, marked(&world).await), (3, 0));
 
     store.hold(Held::Nothing);
-    assert_eq!(erase_vault(client).await.uploads_deleted, 3);
-    assert_eq!((store.objects().await, marked(&world).await), (0, 3));
+    eventually("they are removed without a call", async || marked(&world).await == 3).await;
+    assert_eq!((store.objects().await, client.pending("anna").await), (0, 0));
+    assert_eq!(erase_vault(client).await, nothing_erased());
 }
 
-async fn a_store_that_cannot_be_looked_through_again_fails_no_erasure(mut world: World) {
+async fn a_store_that_cannot_be_looked_through_has_its_uploads_named_until_it_can(mut world: World) {
     let store = SlowStore::start(&mut world).await;
     let mut client = world.client().await;
     import_uploads(&mut client, 2).await;
     store.hold(Held::Refused(READ));
-    let report = erase_vault(client).await;
-    assert_eq!((report.uploads_deleted, report.uploads_failed.len(), marked(&world).await), (2, 0, 2));
-    let is_told = |line: &Value| line["message"].as_str().is_some_and(|message| message.contains("seen to that they stay so"));
-    assert!(store.program.log().iter().any(is_told));
+    // Nobody has seen that they are gone.
+    let report = erase_vault(client.clone()).await;
+    assert_eq!((report.uploads_deleted, report.uploads_failed.len(), marked(&world).await), (0, 2, 0));
+    assert_eq!(client.pending("anna").await, 2);
+    store.hold(Held::Nothing);
+    eventually("it is seen that they are gone", async || client.pending("anna").await == 0).await;
+    assert_eq!((store.objects().await, marked(&world).await), (0, 2));
 }

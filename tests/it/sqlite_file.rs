@@ -8,6 +8,7 @@ use std::{fs, future::poll_fn, pin::pin, task::Poll};
 
 use userdata::{
     domain::{
+        erasure::Terms,
         principal::{Permission, Permissions, Principal},
         subject::{ApplicationId, UserToken},
     },
@@ -59,7 +60,7 @@ async fn after_an_erasure_the_log_is_empty_and_hardly_a_copy_of_the_text_is_left
         assert_eq!(client.import(vec![changed]).await.unwrap().rejected, 0);
     }
     let user_token = "boris".to_owned();
-    client.users.delete_user_messages(DeleteUserMessagesRequest { user_token: user_token.clone() }).await.unwrap();
+    client.users.delete_user_messages(DeleteUserMessagesRequest { user_token: user_token.clone(), ..Default::default() }).await.unwrap();
     let scopes = ScopedDeleteRequest { user_token, memory: true, sessions: true, ..Default::default() };
     client.users.scoped_delete(scopes).await.unwrap();
     assert_eq!(copies(&world, "userdata.db-wal", ""), 0);
@@ -106,8 +107,8 @@ async fn an_erasure_that_is_cut_wherever_it_is_leaves_the_log_to_be_emptied() {
     while polls > 0 || cut_after_commit == 0 {
         assert!(erasures < 1_000, "no erasure was cut behind its commit");
         (polls, erasures) = (polls + 1, erasures + 1);
-        assert_eq!(client.import(vec![request("anna", NEEDLE, 0)]).await.unwrap().rejected, 0);
-        let is_cut = cut_after(polls, repository.delete_messages(&anna)).await.is_none();
+        assert_eq!(client.import_again(vec![request("anna", NEEDLE, 0)]).await.unwrap().rejected, 0);
+        let is_cut = cut_after(polls, repository.delete_messages(&anna, false, &Terms::default())).await.is_none();
         // This waits for the erasure's transaction, whose end nobody waits for, and fills the log.
         assert_eq!(client.import(vec![request("boris", "haystack", erasures)]).await.unwrap().rejected, 0);
         let deleted =

@@ -29,8 +29,8 @@ use userdata::{
     grpc::{
         client::Credential,
         proto::{
-            ExportUserDataRequest, ExportUserDataResponse, ImportUserDataRequest, ImportUserDataResponse,
-            import_service_client::ImportServiceClient, user_data_service_client::UserDataServiceClient,
+            ExportUserDataRequest, ExportUserDataResponse, GetErasureStatusRequest, GetErasureStatusResponse, ImportUserDataRequest,
+            ImportUserDataResponse, import_service_client::ImportServiceClient, user_data_service_client::UserDataServiceClient,
         },
     },
     repository::{Engine, Repository},
@@ -310,6 +310,30 @@ impl Client {
     /// All responses of an export of everything.
     pub(crate) async fn export(&mut self, user_token: &str) -> Vec<ExportUserDataResponse> {
         self.export_responses(ExportUserDataRequest { user_token: user_token.to_owned(), ..Default::default() }).await.unwrap()
+    }
+
+    /// What has become of the erasures of a user; of all, if none is named.
+    pub(crate) async fn erasure_status(&mut self, user_token: &str) -> GetErasureStatusResponse {
+        let request = GetErasureStatusRequest { user_token: user_token.to_owned() };
+        self.users.get_erasure_status(request).await.unwrap().into_inner()
+    }
+
+    /// How many erasures a user has seen.
+    pub(crate) async fn epoch(&mut self, user_token: &str) -> i64 {
+        self.erasure_status(user_token).await.epoch
+    }
+
+    /// How many files of a user are still to be removed.
+    pub(crate) async fn pending(&mut self, user_token: &str) -> i32 {
+        self.erasure_status(user_token).await.uploads_pending
+    }
+
+    /// Imports requests in one stream, as a writer who has looked at the users since they were last erased: old records come in again.
+    pub(crate) async fn import_again(&mut self, mut requests: Vec<ImportUserDataRequest>) -> Result<ImportUserDataResponse, Status> {
+        for request in &mut requests {
+            request.observed_epoch = Some(self.epoch(&request.user_token).await);
+        }
+        self.import(requests).await
     }
 
     /// Imports requests in one stream.

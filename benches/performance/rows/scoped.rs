@@ -70,6 +70,7 @@ async fn erase_by_service(world: &World, database: &Database, key: &str) -> anyh
         assistants: true,
         feedback: true,
         sessions: true,
+        ..Default::default()
     };
     client.scoped_delete(everything("nobody".to_owned())).await?;
     let mut samples = Vec::new();

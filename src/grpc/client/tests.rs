@@ -23,8 +23,8 @@ use crate::{
         document::{Item, items},
         export_frame::ExportFrame,
         proto::{
-            DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportSummary, ExportUserDataRequest, ExportUserDataResponse, Memory,
-            RecordCounts, ScopedDeleteRequest, ScopedDeleteResponse,
+            DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportSummary, ExportUserDataRequest, ExportUserDataResponse,
+            GetErasureStatusRequest, GetErasureStatusResponse, Memory, RecordCounts, ScopedDeleteRequest, ScopedDeleteResponse,
             server::user_data_service_server::{UserDataService, UserDataServiceServer},
         },
         status::invalid,
@@ -55,6 +55,9 @@ impl UserDataService for Scripted {
     }
 
     async fn scoped_delete(&self, _: Request<ScopedDeleteRequest>) -> Result<Response<ScopedDeleteResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+    async fn get_erasure_status(&self, _: Request<GetErasureStatusRequest>) -> Result<Response<GetErasureStatusResponse>, Status> {
         Err(Status::unimplemented("not in the script"))
     }
 }

@@ -23,6 +23,7 @@ type Checked<T> = Result<T, Vec<FieldViolation>>;
 pub(crate) fn batch(path: String, request: proto::ImportUserDataRequest) -> (ImportBatch, Rejected) {
     let mut rejected = Rejected::default();
     let batch = ImportBatch {
+        observed_epoch: request.observed_epoch,
         conversations: conversations(&path, request.conversations, &mut rejected),
         feedback: rejected.sift(&format!("{path}.feedback"), request.feedback, feedback),
         memories: rejected.sift(&format!("{path}.memories"), request.memories, memory),

@@ -4,9 +4,10 @@ use super::Complaints;
 use crate::{
     domain::{
         category::{Categories, Category},
+        erasure::{Erasure, Once, PlanDigest, RequestId, Terms},
         resume_token::ExportChoices,
         scope::{Chosen, Scopes},
-        subject::UserToken,
+        subject::{Subject, UserToken},
         violation::{Complaint, FieldViolation},
     },
     grpc::proto,
@@ -54,11 +55,62 @@ pub(crate) fn export(request: proto::ExportUserDataRequest) -> Checked<(UserToke
     }
 }
 
+/// What a caller demands of an erasure, beside what is to be erased.
+#[derive(Default)]
+pub(crate) struct Demands {
+    request_id: Option<RequestId>,
+    plan: Option<PlanDigest>,
+    /// Nothing is to be erased.
+    pub(crate) validate_only: bool,
+}
+
+impl Demands {
+    /// Checks the demands; an empty text is none.
+    fn check(complaints: &mut Complaints, request_id: &str, validate_only: bool, plan_digest: &str) -> Self {
+        let mut demands = Self { validate_only, ..Self::default() };
+        for (field, text) in [("request_id", request_id), ("plan_digest", plan_digest)] {
+            if validate_only && !text.is_empty() {
+                complaints.add(field, Complaint::Rule("means nothing together with `validate_only`; leave one of them out"));
+            }
+        }
+        if !request_id.is_empty() {
+            demands.request_id = RequestId::parse(request_id).map_err(|complaint| complaints.add("request_id", complaint)).ok();
+        }
+        if !plan_digest.is_empty() {
+            demands.plan = PlanDigest::parse(plan_digest).map_err(|complaint| complaints.add("plan_digest", complaint)).ok();
+        }
+        demands
+    }
+
+    /// The terms of this erasure.
+    pub(crate) fn terms(self, subject: &Subject, erasure: Erasure) -> Terms {
+        let once = self.request_id.map(|id| Once::new(id, subject, erasure, self.plan.as_ref()));
+        Terms { once, plan: self.plan }
+    }
+}
+
+/// Checks what a deletion of messages is asked for.
+///
+/// # Errors
+/// All that is wrong with the request.
+pub(crate) fn delete_user_messages(request: proto::DeleteUserMessagesRequest) -> Checked<(UserToken, Demands)> {
+    let mut complaints = Complaints::default();
+    let token = UserToken::parse(request.user_token);
+    if let Err(complaint) = &token {
+        complaints.add("user_token", complaint.clone());
+    }
+    let demands = Demands::check(&mut complaints, &request.request_id, request.validate_only, &request.plan_digest);
+    match token {
+        Ok(token) => complaints.or((token, demands)),
+        Err(_) => Err(complaints.0),
+    }
+}
+
 /// Checks what a scoped delete is asked for.
 ///
 /// # Errors
 /// All that is wrong with the request.
-pub(crate) fn scoped_delete(request: proto::ScopedDeleteRequest) -> Checked<(UserToken, Scopes)> {
+pub(crate) fn scoped_delete(request: proto::ScopedDeleteRequest) -> Checked<(UserToken, Scopes, Demands)> {
     let mut complaints = Complaints::default();
     let token = UserToken::parse(request.user_token);
     if let Err(complaint) = &token {
@@ -77,8 +129,9 @@ pub(crate) fn scoped_delete(request: proto::ScopedDeleteRequest) -> Checked<(Use
             Complaint::Rule("is not set, and no other scope is; set at least one of vault, memory, assistants, feedback, sessions or this");
         complaints.add("dialogues", none);
     }
+    let demands = Demands::check(&mut complaints, &request.request_id, request.validate_only, &request.plan_digest);
     match (token, scopes) {
-        (Ok(token), Some(scopes)) => complaints.or((token, scopes)),
+        (Ok(token), Some(scopes)) => complaints.or((token, scopes, demands)),
         _ => Err(complaints.0),
     }
 }

@@ -1,5 +1,6 @@
 //! One file per table, as the migrations make it. Rows stay in the repository: what leaves it are the records of the domain.
 
+pub(super) mod accepted_request;
 pub(super) mod api_key;
 pub(super) mod assistant;
 pub(super) mod compaction_cache;

@@ -11,6 +11,16 @@ pub(crate) struct Model {
     pub(crate) user_token: String,
     pub(crate) epoch: i64,
     pub(crate) created_at: i64,
+    /// Raised by every import.
+    pub(crate) revision: i64,
+    pub(crate) messages_erased_at: Option<i64>,
+    pub(crate) texts_scrubbed_at: Option<i64>,
+    pub(crate) dialogues_erased_at: Option<i64>,
+    pub(crate) vault_erased_at: Option<i64>,
+    pub(crate) memory_erased_at: Option<i64>,
+    pub(crate) assistants_erased_at: Option<i64>,
+    pub(crate) feedback_erased_at: Option<i64>,
+    pub(crate) sessions_erased_at: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

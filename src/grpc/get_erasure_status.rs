@@ -1,0 +1,27 @@
+//! The handler of GetErasureStatus.
+
+use tonic::Status;
+
+use super::{convert::request, proto, service::Begun, status};
+use crate::{
+    domain::principal::{NotPermitted, Permission, Principal},
+    operations::{Stores, get_erasure_status as operation},
+};
+
+pub(super) async fn get_erasure_status(
+    stores: &Stores,
+    begun: Begun<proto::GetErasureStatusRequest>,
+) -> Result<proto::GetErasureStatusResponse, Status> {
+    let Begun { principal, call, message, .. } = begun;
+    let found = if message.user_token.is_empty() {
+        if matches!(principal, Principal::User { .. }) {
+            return Err(status::not_permitted(&NotPermitted::KeysOnly(Permission::ScopedDelete)));
+        }
+        operation::of_application(stores, principal.application()).await
+    } else {
+        let user_token = request::user_token(message.user_token).map_err(status::invalid)?;
+        let subject = principal.authorise(Permission::ScopedDelete, user_token).map_err(|reason| status::not_permitted(&reason))?;
+        operation::of_subject(stores, &subject).await
+    };
+    Ok(found.map_err(|error| status::failed(&error, &call))?.into())
+}

@@ -1,0 +1,56 @@
+//! Removing the objects of uploads that erasures have accepted: by the erasure itself, and, where that could not, by the worker of any replica,
+//! again and again until they are gone.
+
+use super::{Error, Stores};
+use crate::{
+    domain::{report::UploadFailure, subject::Subject},
+    fault::{crash_at, planted},
+    repository::Removals,
+};
+
+const STILL_THERE: &str = "the object store still lists it";
+
+/// What became of objects, and how many are still listed.
+pub(super) struct Outcome {
+    pub(super) removals: Removals,
+    pub(super) objects_left: u64,
+}
+
+/// Removes the objects of uploads, and looks whether they are gone: only what a listing does not show counts as removed.
+pub(super) async fn remove(stores: &Stores, subject: &Subject, upload_ids: &[String]) -> Outcome {
+    crash_at("erasure.before_removal");
+    let removed = stores.vault.remove(subject, upload_ids).await;
+    crash_at("erasure.after_removal");
+    let listed = stores.vault.which_are_there(subject, upload_ids).await;
+    let mut removals = Removals::default();
+    for (upload_id, removed) in upload_ids.iter().zip(removed) {
+        let gone = match (&removed, &listed) {
+            _ if planted("bug.removal-not-checked") => Ok(()),
+            (Err(error), _) | (Ok(()), Err(error)) => Err(error.to_string()),
+            (Ok(()), Ok(listed)) if listed.contains(upload_id) => Err(STILL_THERE.to_owned()),
+            (Ok(()), Ok(_)) => Ok(()),
+        };
+        match gone {
+            Ok(()) => removals.removed.push(upload_id.clone()),
+            Err(error) => removals.failed.push(UploadFailure { upload_id: upload_id.clone(), error }),
+        }
+    }
+    let objects_left = listed.map_or(removals.failed.len(), |listed| listed.len()) as u64;
+    Outcome { removals, objects_left }
+}
+
+/// Tries once to remove what is due.
+///
+/// # Errors
+/// When the database does not answer; what is due then is so again later.
+pub async fn remove_files_due(stores: &Stores) -> Result<(), Error> {
+    for (subject, upload_ids) in stores.repository.claim_removals().await? {
+        crash_at("worker.before_removal");
+        let Outcome { removals, .. } = remove(stores, &subject, &upload_ids).await;
+        crash_at("worker.after_removal");
+        stores.repository.finish_removals(&subject, &removals, None).await?;
+        stores.repository.empty_log_of_erased().await;
+        tracing::info!(removed = removals.removed.len(), failed = removals.failed.len(), "tried again to remove files of erased uploads");
+    }
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! Removing what an erasure accepted and no transaction covers: the objects of uploads. Each upload that waits for it is marked in its row, from
+//! the erasure's own transaction on, until the object is known to be gone; then its status flips. Whoever removes objects, the erasure itself or
+//! the worker of any replica, ends with [`Repository::finish_removals`].
+
+use std::{ops::ControlFlow, time::Duration};
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    sea_query::{CaseStatement, Expr, ExprTrait, SelectStatement},
+};
+
+use super::{
+    Error, Held, Repository,
+    accepted_request::finish_response,
+    entity::{
+        subject as subjects,
+        upload::{Column, Entity},
+        upload_embedding,
+    },
+    query::{Parameter, Query, integer, text},
+    reader::Reading,
+    subject::{delete_rows, id_of_named, lock_for_erasure, names, update_rows},
+    transaction::in_transaction,
+    upload::personal_and_live,
+};
+use crate::{
+    domain::{
+        erasure::Once,
+        record::DELETED,
+        report::{ErasureStatus, ScopesErased, UploadFailure},
+        subject::{ApplicationId, Subject, UserToken},
+        timestamp::Timestamp,
+    },
+    fault::{crash_at, planted},
+};
+
+/// How many ids are named in one statement, at the most.
+const IDS: usize = 512;
+
+/// How long whoever removes objects has it to himself. Two at it do no harm, only the same work twice.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// The wait after the first failure; it doubles with each of the next [`DOUBLINGS`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const DOUBLINGS: i32 = 4;
+
+/// Content of an upload may be on its way while the upload is removed, and whoever brings it may die before he takes it back: so long
+/// afterwards it is looked for once more.
+const SECOND_LOOK: Duration = Duration::from_secs(60);
+
+/// An upload whose object is to be removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PendingUpload {
+    /// Its id.
+    pub id: String,
+    /// Its size.
+    pub size_bytes: i64,
+}
+
+/// Which uploads of a subject have an object in the store, as the store says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoredObjects {
+    /// None.
+    None,
+    /// These.
+    Of(Vec<String>),
+    /// It does not say.
+    Unknown,
+}
+
+/// What became of objects.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Removals {
+    /// The uploads whose objects are gone.
+    pub removed: Vec<String>,
+    /// Those whose objects may be there.
+    pub failed: Vec<UploadFailure>,
+}
+
+static NAMED: Query = Query::new(|_| {
+    let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named()));
+    of_subject.filter(Expr::col(Column::Id).eq(text())).select_only().column(Column::SizeBytes).into_query()
+});
+static DUE: Query = Query::new(|_| {
+    let due = Entity::find().filter(Expr::col(Column::RemovalNextAt).lte(integer())).order_by_asc(Column::RemovalNextAt);
+    let mut select = due.select_only().columns([Column::SubjectId, Column::Id]).into_query();
+    let of_subject = Expr::col((subjects::Entity, subjects::Column::Id)).eq(Expr::col((Entity, Column::SubjectId)));
+    select.inner_join(subjects::Entity, of_subject);
+    select.columns([(subjects::Entity, subjects::Column::ApplicationId), (subjects::Entity, subjects::Column::UserToken)]);
+    select
+});
+static OF_SUBJECT: Query =
+    Query::new(|_| waiting().and_where(Expr::col((subjects::Entity, subjects::Column::UserToken)).eq(text())).to_owned());
+static OF_APPLICATION: Query = Query::new(|_| waiting());
+
+/// Since when the uploads of an application wait, and how often their removal has failed; those that wait longest
+/// first.
+fn waiting() -> SelectStatement {
+    let pending = Entity::find().filter(Column::RemovalNextAt.is_not_null()).filter(Column::DeletedAt.is_null());
+    let mut select = pending.select_only().columns([Column::RemovalSince, Column::RemovalAttempts]).into_query();
+    let of_subject = Expr::col((subjects::Entity, subjects::Column::Id)).eq(Expr::col((Entity, Column::SubjectId)));
+    select.inner_join(subjects::Entity, of_subject);
+    select.and_where(Expr::col((subjects::Entity, subjects::Column::ApplicationId)).eq(text()));
+    select.order_by(Column::RemovalSince, sea_orm::Order::Asc);
+    select
+}
+
+impl Reading {
+    /// The uploads that are named as failed, with their sizes.
+    pub(super) async fn uploads_named(&mut self, subject: &Subject, failed: &[UploadFailure]) -> Result<Vec<PendingUpload>, Error> {
+        let [application, user_token] = names(subject);
+        let mut uploads = Vec::with_capacity(failed.len());
+        for UploadFailure { upload_id, .. } in failed {
+            let size = self.one(&NAMED, &[application, user_token, Parameter::Text(upload_id)], |row| row.get(0)).await?;
+            uploads.extend(size.map(|size_bytes| PendingUpload { id: upload_id.clone(), size_bytes }));
+        }
+        Ok(uploads)
+    }
+
+    /// What has become of the erasures of a subject.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn erasure_status(&mut self, subject: &Subject) -> Result<ErasureStatus, Error> {
+        let epoch = self.find(subject).await?.map_or(0, |held| held.epoch());
+        Ok(ErasureStatus { epoch, ..self.waiting(&OF_SUBJECT, &names(subject)).await? })
+    }
+
+    /// What has become of the erasures of all subjects of an application.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn erasure_status_of_all(&mut self, application: &ApplicationId) -> Result<ErasureStatus, Error> {
+        self.waiting(&OF_APPLICATION, &[Parameter::Text(application.as_str())]).await
+    }
+
+    async fn waiting(&mut self, query: &'static Query, parameters: &[Parameter<'_>]) -> Result<ErasureStatus, Error> {
+        let mut status = ErasureStatus::default();
+        self.rows(query, parameters, |row| {
+            let waits = (Timestamp(row.get(0)?), row.get(1)?);
+            status.oldest.get_or_insert(waits);
+            status.uploads_pending += 1;
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        Ok(status)
+    }
+}
+
+impl Repository {
+    /// Uploads whose removal is to be tried now, by subject: they are the caller's for [`LEASE`].
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn claim_removals(&self) -> Result<Vec<(Subject, Vec<String>)>, Error> {
+        let now = self.clock.now().0;
+        let mut found = 0;
+        let mut due: Vec<(i64, Subject, Vec<String>)> = Vec::new();
+        let mut reading = self.reading().await?;
+        reading
+            .rows(&DUE, &[Parameter::Integer(now)], |row| {
+                let (number, id) = (row.get(0)?, row.text(1)?.to_owned());
+                match due.iter_mut().find(|(known, ..)| *known == number) {
+                    Some((.., ids)) => ids.push(id),
+                    None => due.push((number, subject(row.text(2)?, row.text(3)?)?, vec![id])),
+                }
+                found += 1;
+                Ok(if found < IDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })
+            .await?;
+        drop(reading);
+        let mut claimed = Vec::new();
+        for (subject_id, subject, ids) in due {
+            let held = Held::of(subject_id);
+            let claim = update_rows::<Entity>(&held)
+                .col_expr(Column::RemovalNextAt, Expr::val(after_lease(now)))
+                .filter(Column::Id.is_in(ids))
+                .filter(Column::RemovalNextAt.lte(now));
+            let rows = claim.exec_with_returning(self.write()).await?;
+            if !rows.is_empty() {
+                claimed.push((subject, rows.into_iter().map(|row| row.id).collect()));
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// Notes what became of objects: their uploads are deleted, with their embeddings, or wait for another try. With `once`, the report becomes
+    /// the final response to that request; gives whether it was the first to be.
+    ///
+    /// # Errors
+    /// When the database does not answer; then nothing has changed, and the worker removes the objects again.
+    pub async fn finish_removals(
+        &self,
+        subject: &Subject,
+        removals: &Removals,
+        once: Option<(&Once, &ScopesErased)>,
+    ) -> Result<bool, Error> {
+        let first = in_transaction!(self, "finish_removals", once.is_some(), None, transaction => {
+            let now = self.clock.now().0;
+            let Some(locked) = lock_for_erasure(transaction, subject, &[], now).await? else { return Ok(true) };
+            self.log_will_hold_erased();
+            for ids in removals.removed.chunks(IDS) {
+                mark_removed(transaction, &locked.held, ids, now).await?;
+            }
+            for failure in &removals.failed {
+                wait_longer(transaction, &locked.held, failure, now).await?;
+            }
+            let first = match once {
+                Some((once, report)) => finish_response(transaction, subject, once, report).await?,
+                None => true,
+            };
+            crash_at("erasure.before_settle_commit");
+            Ok(first)
+        });
+        crash_at("erasure.after_settle_commit");
+        match first {
+            // As good as: the worker does it again.
+            Err(Error::CommitUnknown(reason)) => Err(Error::Unavailable(reason)),
+            outcome => outcome,
+        }
+    }
+}
+
+impl Repository {
+    /// The final response to a request that was accepted before.
+    ///
+    /// # Errors
+    /// When there is none, or the database does not answer.
+    pub async fn final_response(&self, subject: &Subject, once: &Once) -> Result<ScopesErased, Error> {
+        let (_, report) = self.accepted_before(subject.application(), Some(once)).await?.ok_or(Error::Corrupt("a response is missing"))?;
+        Ok(report)
+    }
+}
+
+async fn mark_removed(transaction: &DatabaseTransaction, held: &Held, ids: &[String], now: i64) -> Result<(), Error> {
+    let derived = upload_embedding::Column::UploadId.is_in(ids.iter().cloned());
+    delete_rows::<upload_embedding::Entity>(held).filter(derived).exec(transaction).await?;
+    let second_look =
+        CaseStatement::new().case(Column::ContentBegunAt.is_null(), Expr::val(None::<i64>)).finally(now.saturating_add(nanos(SECOND_LOOK)));
+    update_rows::<Entity>(held)
+        .col_expr(Column::Status, Expr::val(DELETED))
+        .col_expr(Column::DeletedAt, Expr::col(Column::DeletedAt).if_null(now))
+        .col_expr(Column::HasContent, Expr::val(false))
+        .col_expr(Column::RemovalNextAt, second_look.into())
+        .col_expr(Column::ContentBegunAt, Expr::val(None::<i64>))
+        .col_expr(Column::RemovalSince, Expr::val(None::<i64>))
+        .col_expr(Column::RemovalAttempts, Expr::val(None::<i32>))
+        .col_expr(Column::RemovalError, Expr::val(None::<String>))
+        .filter(Column::Id.is_in(ids.iter().cloned()))
+        .filter(Column::RemovalNextAt.is_not_null())
+        .exec(transaction)
+        .await?;
+    Ok(())
+}
+
+async fn wait_longer(transaction: &DatabaseTransaction, held: &Held, failure: &UploadFailure, now: i64) -> Result<(), Error> {
+    let attempts = Expr::col(Column::RemovalAttempts).if_null(0);
+    let mut wait = CaseStatement::new();
+    for made in 0..DOUBLINGS {
+        wait = wait.case(attempts.clone().eq(made), now.saturating_add(nanos(FIRST_WAIT) << made));
+    }
+    let wait = wait.finally(now.saturating_add(nanos(FIRST_WAIT) << DOUBLINGS));
+    let later = update_rows::<Entity>(held)
+        .col_expr(Column::RemovalNextAt, wait.into())
+        .col_expr(Column::RemovalAttempts, attempts.add(1))
+        .col_expr(Column::RemovalError, Expr::val(failure.error.as_str()))
+        .filter(Column::Id.eq(failure.upload_id.as_str()))
+        .filter(Column::RemovalNextAt.is_not_null());
+    if planted("bug.failed-files-forgotten") {
+        return Ok(());
+    }
+    later.exec(transaction).await?;
+    Ok(())
+}
+
+/// Corrects which uploads have an object, where the store says otherwise.
+pub(super) async fn note_objects(transaction: &DatabaseTransaction, held: &Held, objects: &StoredObjects) -> Result<(), Error> {
+    let note = || {
+        update_rows::<Entity>(held)
+            .col_expr(Column::HasContent, Expr::val(true))
+            .filter(personal_and_live())
+            .filter(Column::HasContent.eq(false))
+    };
+    match objects {
+        StoredObjects::None => {}
+        StoredObjects::Of(ids) => {
+            for ids in ids.chunks(IDS) {
+                note().filter(Column::Id.is_in(ids.iter().cloned())).exec(transaction).await?;
+            }
+        }
+        StoredObjects::Unknown => {
+            note().exec(transaction).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The uploads that an erasure has just begun to remove, in their order.
+pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, now: i64) -> Result<Vec<PendingUpload>, Error> {
+    let begun = Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::SizeBytes])
+        .filter(Column::SubjectId.eq(held.subject_id))
+        .filter(personal_and_live())
+        .filter(Column::RemovalNextAt.eq(after_lease(now)))
+        .order_by_asc(Column::CreatedAt)
+        .order_by_asc(Column::Id)
+        .into_query();
+    let rows = transaction.query_all(&begun).await?;
+    rows.iter().map(|row| Ok(PendingUpload { id: row.try_get_by_index(0)?, size_bytes: row.try_get_by_index(1)? })).collect()
+}
+
+/// When whoever begins to remove objects `now` has them to himself no more.
+pub(super) fn after_lease(now: i64) -> i64 {
+    now.saturating_add(nanos(LEASE))
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn subject(application: &str, user_token: &str) -> Result<Subject, Error> {
+    let names = ApplicationId::parse(application).and_then(|application| Ok((application, UserToken::parse(user_token)?)));
+    let (application, user_token) = names.map_err(|_| Error::Corrupt("a subject has no name"))?;
+    Ok(Subject::of_accepted_erasure(application, user_token))
+}
