@@ -266,9 +266,10 @@ async fn wait_longer(transaction: &DatabaseTransaction, held: &Held, failure: &U
         .col_expr(Column::RemovalError, Expr::val(failure.error.as_str()))
         .filter(Column::Id.eq(failure.upload_id.as_str()))
         .filter(Column::RemovalNextAt.is_not_null());
-    if planted("bug.failed-files-forgotten") {
-        return Ok(());
-    }
+    let later = match planted("bug.failed-files-forgotten") {
+        true => later.col_expr(Column::RemovalNextAt, Expr::val(None::<i64>)),
+        false => later,
+    };
     later.exec(transaction).await?;
     Ok(())
 }
