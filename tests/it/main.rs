@@ -15,6 +15,7 @@ mod exported;
 mod isolation;
 mod lifecycle;
 mod logs;
+mod lost_commit;
 mod migrations;
 mod model;
 mod overlap;
