@@ -217,8 +217,8 @@ impl Import<'_> {
     }
 
     async fn feedback(&mut self, feedback: Vec<(String, Option<RecordKey>, &At<Feedback>)>) -> Result<(), Error> {
-        let sent = feedback.iter().map(|(_, _, at)| at.record.key.id.as_str()).collect();
-        let held = self.erased_or_not::<feedback_rows::Entity>(sent, Expr::col("deleted_at")).await?;
+        let sent: Vec<&str> = feedback.iter().map(|(_, _, at)| at.record.key.id.as_str()).collect();
+        let held = self.erased_or_not::<feedback_rows::Entity>(&sent, Expr::col("deleted_at")).await?;
         let mut rows = Vec::with_capacity(feedback.len());
         for (path, conversation, At { index, record }) in &feedback {
             let is_live = record.deleted_at.is_none();
@@ -264,7 +264,7 @@ impl Import<'_> {
         for At { index, record } in &batch.assistants {
             let field = |name| format!("{}.assistants[{index}].{name}", self.path);
             let id = record.key.id.as_str();
-            let held = self.erased_or_not::<assistants::Entity>(vec![id], Expr::col("deleted_at")).await?;
+            let held = self.erased_or_not::<assistants::Entity>(&[id], Expr::col("deleted_at")).await?;
             if let Some(complaint) = other_mark(held.get(id), record.deleted_at) {
                 self.report.reject(FieldViolation::new(field("id"), complaint), 1);
                 continue;
@@ -328,7 +328,7 @@ impl Import<'_> {
     }
 
     /// Of these records those that are held, and whether they were soft-deleted: `mark` is null if not.
-    async fn erased_or_not<E: EntityTrait>(&self, ids: Vec<&str>, mark: Expr) -> Result<HashMap<String, bool>, Error> {
+    async fn erased_or_not<E: EntityTrait>(&self, ids: &[&str], mark: Expr) -> Result<HashMap<String, bool>, Error> {
         let mut held = HashMap::new();
         for ids in ids.chunks(1_000) {
             let found: Vec<(String, Option<i64>)> = E::find()

@@ -157,8 +157,17 @@ async fn erasing_asks_first_and_tells_what_it_did(world: World) {
     }
     assert!(world.all_rows().await == before, "a command that failed changed something");
 
-    let told = commands.done(&["delete-messages", &user, "--yes"]);
-    assert!(told.starts_with("messages_deleted: 15\n"), "{told}");
+    let preview = commands.done(&["delete-messages", &user, "--preview"]);
+    assert!(preview.starts_with("messages_deleted: 15\n") && world.all_rows().await == before, "{preview}");
+    let plan = preview.lines().find_map(|line| line.strip_prefix("plan_digest: ")).unwrap();
+    let other = commands.run(&["delete-messages", &user, "--scrub-residue", "--plan", plan, "--yes"]);
+    assert!(!other.status.success() && text(&other.stderr).contains("preview") && world.all_rows().await == before);
+    let once = ["delete-messages", &user, "--plan", plan, "--request-id", "6f1c9b52-8a2c-4b17-9d4e-3a5c7e8f9012", "--yes"];
+    let told = commands.done(&once);
+    assert!(told.starts_with("messages_deleted: 15\n") && told.contains("residue: titles="), "{told}");
+    assert_eq!(commands.done(&once), told);
+    let plan = commands.done(&["scoped-delete", &user, "--vault", "--preview"]);
+    assert!(plan.lines().any(|line| line.strip_prefix("plan_digest: ").is_some_and(|digest| digest.len() == 64)), "{plan}");
     let told = commands.done(&["scoped-delete", &user, "--memory", "--sessions", "--yes"]);
     assert!(told.contains("dialogues_forgotten: 0\n") && !told.contains("memory_deleted: 0\n"), "{told}");
     let told = commands.done(&["scoped-delete", &user, "--all", "--yes"]);

@@ -226,6 +226,13 @@ async fn content_that_is_imported_while_its_upload_is_removed_is_rejected(mut wo
     store.holds(1).await;
     assert_eq!((store.objects().await, marked(&world).await, client.pending("anna").await), (0, 0, 1));
     assert_eq!(client.import_again(vec![content()]).await.unwrap().rejections[0].field, "requests[0].upload_contents[0].upload_id");
+    let (live, mut marked_upload) = (records::upload("u0", 0), records::upload("u0", 0));
+    (marked_upload.status, marked_upload.deleted_at) = ("deleted".to_owned(), records::at(9));
+    for upload in [live, marked_upload] {
+        let request = ImportUserDataRequest { user_token: "anna".to_owned(), uploads: vec![upload], ..Default::default() };
+        assert_eq!(client.import_again(vec![request]).await.unwrap().rejections[0].field, "requests[0].uploads[0].id");
+    }
+    assert!(client.export("anna").await.iter().all(|response| response.uploads.is_empty()), "an upload is shown while it is removed");
 
     store.hold(Held::Nothing);
     assert_eq!(erasure.await.unwrap().uploads_deleted, 1);

@@ -1,6 +1,7 @@
 //! Rows 8 and 13: ScopedDelete.
 
 use anyhow::ensure;
+use sha2::{Digest, Sha256};
 use userdata::grpc::proto::{ScopedDeleteRequest, ScopedDeleteResponse};
 
 use crate::{
@@ -63,6 +64,8 @@ async fn erase_by_service(world: &World, database: &Database, key: &str) -> anyh
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, key).await?;
     let everything = |user_token: String| ScopedDeleteRequest {
+        // The dearest way: the response is kept.
+        request_id: hex::encode(&Sha256::digest(&user_token)[..16]),
         user_token,
         dialogues: true,
         vault: true,

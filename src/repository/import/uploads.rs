@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, OnConflict},
 };
 
 use super::{
-    Import, is_one_of,
+    ERASED, Import, is_one_of,
     late::{LATE, Observed},
     other_mark,
 };
@@ -30,12 +30,16 @@ const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not h
 
 impl Import<'_> {
     pub(super) async fn uploads(&mut self, batch: &ImportBatch) -> Result<(), Error> {
-        let sent = batch.uploads.iter().map(|at| at.record.key.id.as_str()).collect();
-        let held = self.erased_or_not::<uploads::Entity>(sent, Expr::col("deleted_at").if_null(Expr::col("removal_since"))).await?;
+        let sent: Vec<&str> = batch.uploads.iter().map(|at| at.record.key.id.as_str()).collect();
+        let being_removed = self.erased_or_not::<uploads::Entity>(&sent, Expr::col("removal_since")).await?;
+        let held = self.erased_or_not::<uploads::Entity>(&sent, Expr::col("deleted_at")).await?;
         let mut rows = Vec::with_capacity(batch.uploads.len());
         for At { index, record } in &batch.uploads {
             let of_vault = record.institution_id.is_none() && record.deleted_at.is_none();
-            if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
+            if being_removed.get(&record.key.id) == Some(&true) {
+                // Marked or not: its status is the removal's to change.
+                self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), ERASED), 1);
+            } else if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
                 self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), complaint), 1);
             } else if self.is_late_if(of_vault, record.key.created_at, self.erased.vault_erased_at) {
                 self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].created_at", self.path), LATE), 1);
