@@ -3,6 +3,7 @@
 
 mod content_writer;
 mod open;
+mod unfinished;
 
 pub use content_writer::ContentWriter;
 pub use open::{NotAnObjectStoreUrl, ObjectStoreUrl};
@@ -14,6 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
 
+use self::unfinished::LocalFolder;
 use crate::domain::{limits::CONTENT_PIECE_BYTES, subject::Subject};
 
 /// How many objects are removed at once: on S3, as many as one request can name.
@@ -24,6 +26,8 @@ const REMOVED_AT_ONCE: usize = 1_000;
 pub struct Vault {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// Where the store is a local folder.
+    local: Option<LocalFolder>,
 }
 
 /// Why the object store could not do its work. The text is for the operator: it names no content and no credential.
@@ -38,6 +42,13 @@ pub enum Error {
     /// The content is not that of the pieces that were read before.
     #[error("the content was replaced while it was read")]
     Replaced,
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        tracing::warn!(%error, "the folder of the object store failed");
+        Self::Unavailable
+    }
 }
 
 impl From<object_store::Error> for Error {
@@ -114,18 +125,30 @@ impl Vault {
         Ok(self.store.list(Some(&self.folder(subject))).try_next().await?.is_none())
     }
 
-    /// Removes the content of uploads: what became of each, in their order. One already gone counts as removed; one that failed may be there
-    /// still.
+    /// Removes the content of uploads, what was never finished of it too: what became of each, in their order. One already gone counts as
+    /// removed; one that failed may be there still.
     pub async fn remove(&self, subject: &Subject, upload_ids: &[String]) -> Vec<Result<(), Error>> {
         let mut outcomes = Vec::with_capacity(upload_ids.len());
-        for upload_ids in upload_ids.chunks(REMOVED_AT_ONCE) {
-            let locations: Vec<Path> = upload_ids.iter().map(|upload_id| self.location(subject, upload_id)).collect();
-            outcomes.extend(self.remove_all(locations).await);
+        let locations: Vec<Path> = upload_ids.iter().map(|upload_id| self.location(subject, upload_id)).collect();
+        for locations in locations.chunks(REMOVED_AT_ONCE) {
+            outcomes.extend(self.remove_all(locations.to_vec()).await);
+        }
+        if let Some(local) = &self.local {
+            match local.unfinished(&self.folder(subject), &locations).await {
+                Ok(unfinished) => {
+                    for (nth, file) in unfinished {
+                        if let Err(error) = unfinished::remove(file).await {
+                            outcomes[nth] = Err(error.into());
+                        }
+                    }
+                }
+                Err(error) => outcomes.fill(Err(error.into())),
+            }
         }
         outcomes
     }
 
-    /// Of these uploads those whose object is there, as a listing shows.
+    /// Of these uploads those whose object is there, or something unfinished of it, as a listing shows.
     ///
     /// # Errors
     /// When the store fails, or does not let its objects be listed.
@@ -135,6 +158,11 @@ impl Vault {
         let mut there = Vec::new();
         while let Some(object) = listed.try_next().await? {
             there.extend(named.remove(&object.location).cloned());
+        }
+        if let Some(local) = &self.local {
+            let others: Vec<Path> = named.keys().cloned().collect();
+            let unfinished = local.unfinished(&self.folder(subject), &others).await?;
+            there.extend(unfinished.iter().filter_map(|(nth, _)| named.remove(&others[*nth]).cloned()));
         }
         Ok(there)
     }

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use object_store::{ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemory, path::Path};
 use url::Url;
 
-use super::{Error, Vault};
+use super::{Error, Vault, unfinished::LocalFolder};
 
 /// Where the objects are: `file:///folder`, `s3://bucket/prefix` or `memory://`. Its `Debug` shows no credential.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,6 +68,7 @@ impl Vault {
     /// # Errors
     /// When the folder cannot be made, or S3 is not configured.
     pub fn open(url: &ObjectStoreUrl) -> Result<Self, Error> {
+        let mut local = None;
         let (store, prefix): (Arc<dyn ObjectStore>, Path) = match &url.0 {
             Kind::Memory => (Arc::new(InMemory::new()), Path::default()),
             Kind::File(folder) => {
@@ -76,6 +77,7 @@ impl Vault {
                     Error::Unavailable
                 })?;
                 let store = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
+                local = Some(LocalFolder(folder.clone()));
                 (Arc::new(store), Path::default())
             }
             Kind::S3(url) => {
@@ -91,6 +93,6 @@ impl Vault {
                 (Arc::new(store), Path::from(url.path()))
             }
         };
-        Ok(Self { store, prefix })
+        Ok(Self { store, prefix, local })
     }
 }

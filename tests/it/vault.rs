@@ -178,6 +178,11 @@ async fn erased_uploads_leave_nothing_in_the_store(world: World) {
         assert!(!["ACME", "anna", "u1", "u2", "institution"].iter().any(|word| name.contains(word)), "{name}");
     }
     assert_eq!(own.len(), 3);
+    // What a writer that died leaves; others' stays.
+    let beside = |file: &PathBuf| PathBuf::from(format!("{}#1", file.display()));
+    for file in own.iter().filter(|file| fs::read(file).unwrap() != b"u-institu") {
+        fs::write(beside(file), "half").unwrap();
+    }
 
     let report = erase_vault(&mut client, "anna").await;
     // One of the three never had content.
