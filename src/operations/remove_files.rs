@@ -48,7 +48,7 @@ pub async fn remove_files_due(stores: &Stores) -> Result<(), Error> {
         crash_at("worker.before_removal");
         let Outcome { removals, .. } = remove(stores, &subject, &upload_ids).await;
         crash_at("worker.after_removal");
-        stores.repository.finish_removals(&subject, &removals, None).await?;
+        stores.repository.finish_removals(&subject, &removals).await?;
         stores.repository.empty_log_of_erased().await;
         tracing::info!(removed = removals.removed.len(), failed = removals.failed.len(), "tried again to remove files of erased uploads");
     }

@@ -53,19 +53,9 @@ async fn stored_objects(stores: &Stores, subject: &Subject) -> Result<StoredObje
 }
 
 async fn remove_uploads(stores: &Stores, subject: &Subject, erased: ErasedScopes, once: Option<&Once>) -> Result<ScopesErased, Error> {
-    let ErasedScopes { mut report, to_remove } = erased;
-    let upload_ids: Vec<String> = to_remove.iter().map(|upload| upload.id.clone()).collect();
+    let upload_ids: Vec<String> = erased.to_remove.iter().map(|upload| upload.id.clone()).collect();
     let Outcome { removals, objects_left } = remove(stores, subject, &upload_ids).await;
-    for upload in to_remove.iter().filter(|upload| removals.removed.contains(&upload.id)) {
-        report.uploads += 1;
-        report.bytes = report.bytes.saturating_add(upload.size_bytes);
-    }
-    report.uploads_failed = removals.failed.clone();
-    (report.remaining.uploads, report.remaining.objects) = (removals.failed.len() as u64, objects_left);
-    let is_first = stores.repository.finish_removals(subject, &removals, once.map(|once| (once, &report))).await?;
+    let report = stores.repository.finish_erasure(subject, &erased, &removals, objects_left, once).await?;
     stores.repository.empty_log_of_erased().await;
-    match once {
-        Some(once) if !is_first => Ok(stores.repository.final_response(subject, once).await?),
-        _ => Ok(report),
-    }
+    Ok(report)
 }

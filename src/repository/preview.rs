@@ -15,7 +15,7 @@ use super::{
     reader::Reading,
     scoped_delete::{live_assistants, live_dialogues},
     subject::{find, id_of_named, names},
-    upload::personal_and_live,
+    upload::{free_to_remove, personal_and_live},
 };
 use crate::domain::{
     erasure::PlanDigest,
@@ -48,7 +48,7 @@ static SCOPES: Query = Query::new(|_| {
     of_named([
         count::<conversation::Entity>(live_dialogues()),
         count::<compaction_cache::Entity>(Condition::all().add(derived)),
-        count::<upload::Entity>(personal_and_live()),
+        count::<upload::Entity>(personal_and_live().add(free_to_remove())),
         count::<memory::Entity>(Condition::all().add(memory::Column::InstitutionId.is_null())),
         count::<assistant::Entity>(live_assistants()),
         count::<feedback::Entity>(Condition::all().add(feedback::Column::DeletedAt.is_null())),
@@ -58,7 +58,7 @@ static SCOPES: Query = Query::new(|_| {
 
 static SIZES: Query = Query::new(|_| {
     let of_named = upload::Entity::find().filter(Expr::col(upload::Column::SubjectId).eq(id_of_named()));
-    of_named.filter(personal_and_live()).select_only().column(upload::Column::SizeBytes).into_query()
+    of_named.filter(personal_and_live()).filter(free_to_remove()).select_only().column(upload::Column::SizeBytes).into_query()
 });
 
 /// The revision of the subject that is named, and numbers about it.

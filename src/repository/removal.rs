@@ -1,11 +1,11 @@
 //! Removing what an erasure accepted and no transaction covers: the objects of uploads. Each upload that waits for it is marked in its row, from
 //! the erasure's own transaction on, until the object is known to be gone; then its status flips. Whoever removes objects, the erasure itself or
-//! the worker of any replica, ends with [`Repository::finish_removals`].
+//! the worker of any replica, notes what became of them here.
 
 use std::{ops::ControlFlow, time::Duration};
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
     sea_query::{CaseStatement, Expr, ExprTrait, SelectStatement},
 };
 
@@ -19,9 +19,10 @@ use super::{
     },
     query::{Parameter, Query, integer, text},
     reader::Reading,
+    scoped_delete::ErasedScopes,
     subject::{delete_rows, id_of_named, lock_for_erasure, names, update_rows},
     transaction::in_transaction,
-    upload::personal_and_live,
+    upload::{being_removed, personal_and_live},
 };
 use crate::{
     domain::{
@@ -55,6 +56,8 @@ pub struct PendingUpload {
     pub id: String,
     /// Its size.
     pub size_bytes: i64,
+    /// Whether this erasure took it on. Of two that overlap it is the first: so it is counted once, though both see to it that it goes.
+    pub is_own: bool,
 }
 
 /// Which uploads of a subject have an object in the store, as the store says.
@@ -112,7 +115,7 @@ impl Reading {
         let mut uploads = Vec::with_capacity(failed.len());
         for UploadFailure { upload_id, .. } in failed {
             let size = self.one(&NAMED, &[application, user_token, Parameter::Text(upload_id)], |row| row.get(0)).await?;
-            uploads.extend(size.map(|size_bytes| PendingUpload { id: upload_id.clone(), size_bytes }));
+            uploads.extend(size.map(|size_bytes| PendingUpload { id: upload_id.clone(), size_bytes, is_own: true }));
         }
         Ok(uploads)
     }
@@ -184,52 +187,83 @@ impl Repository {
         Ok(claimed)
     }
 
-    /// Notes what became of objects: their uploads are deleted, with their embeddings, or wait for another try. With `once`, the report becomes
-    /// the final response to that request; gives whether it was the first to be.
+    /// Notes what became of objects: their uploads are deleted, with their embeddings, or wait for another try.
     ///
     /// # Errors
-    /// When the database does not answer; then nothing has changed, and the worker removes the objects again.
-    pub async fn finish_removals(
+    /// When the database does not answer; then nothing has changed, and the objects are removed again later.
+    pub async fn finish_removals(&self, subject: &Subject, removals: &Removals) -> Result<(), Error> {
+        in_transaction!(self, "finish_removals", transaction => {
+            let now = self.clock.now().0;
+            if let Some(locked) = lock_for_erasure(transaction, subject, &[], now).await? {
+                self.log_will_hold_erased();
+                note(transaction, &locked.held, removals, now).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The same of the objects of an erasure: gives its report, which becomes the final response to its request.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn finish_erasure(
         &self,
         subject: &Subject,
+        erased: &ErasedScopes,
         removals: &Removals,
-        once: Option<(&Once, &ScopesErased)>,
-    ) -> Result<bool, Error> {
-        let first = in_transaction!(self, "finish_removals", once.is_some(), None, transaction => {
+        objects_left: u64,
+        once: Option<&Once>,
+    ) -> Result<ScopesErased, Error> {
+        let finished = in_transaction!(self, "finish_erasure", once.is_some(), None, transaction => {
             let now = self.clock.now().0;
-            let Some(locked) = lock_for_erasure(transaction, subject, &[], now).await? else { return Ok(true) };
-            self.log_will_hold_erased();
-            for ids in removals.removed.chunks(IDS) {
-                mark_removed(transaction, &locked.held, ids, now).await?;
+            let mut report = erased.report.clone();
+            report.uploads_failed = removals.failed.clone();
+            (report.remaining.uploads, report.remaining.objects) = (removals.failed.len() as u64, objects_left);
+            let locked = lock_for_erasure(transaction, subject, &[], now).await?;
+            if let Some(locked) = &locked {
+                self.log_will_hold_erased();
+                let given_up = given_up(transaction, &locked.held).await?;
+                let is_counted = |upload: &&PendingUpload| upload.is_own || given_up.contains(&upload.id);
+                for upload in erased.to_remove.iter().filter(is_counted).filter(|upload| removals.removed.contains(&upload.id)) {
+                    report.uploads += 1;
+                    report.bytes = report.bytes.saturating_add(upload.size_bytes);
+                }
+                note(transaction, &locked.held, removals, now).await?;
             }
-            for failure in &removals.failed {
-                wait_longer(transaction, &locked.held, failure, now).await?;
-            }
-            let first = match once {
-                Some((once, report)) => finish_response(transaction, subject, once, report).await?,
+            let is_first = match once {
+                Some(once) => finish_response(transaction, subject, once, &report).await?,
                 None => true,
             };
             crash_at("erasure.before_settle_commit");
-            Ok(first)
-        });
+            Ok(is_first.then_some(report))
+        })?;
         crash_at("erasure.after_settle_commit");
-        match first {
-            // As good as: the worker does it again.
-            Err(Error::CommitUnknown(reason)) => Err(Error::Unavailable(reason)),
-            outcome => outcome,
+        match (finished, once) {
+            (Some(report), _) => Ok(report),
+            // Another call for the same request was quicker.
+            (None, once) => {
+                let before = self.accepted_before(subject.application(), once).await?;
+                before.map(|(_, report)| report).ok_or(Error::Corrupt("a response is missing"))
+            }
         }
     }
 }
 
-impl Repository {
-    /// The final response to a request that was accepted before.
-    ///
-    /// # Errors
-    /// When there is none, or the database does not answer.
-    pub async fn final_response(&self, subject: &Subject, once: &Once) -> Result<ScopesErased, Error> {
-        let (_, report) = self.accepted_before(subject.application(), Some(once)).await?.ok_or(Error::Corrupt("a response is missing"))?;
-        Ok(report)
+/// Uploads whose removal was tried and failed, and which wait: the erasure that took them on has given them up.
+async fn given_up(transaction: &DatabaseTransaction, held: &Held) -> Result<Vec<String>, Error> {
+    let waiting = Entity::find().filter(Column::SubjectId.eq(held.subject_id)).filter(Column::DeletedAt.is_null());
+    let failed = waiting.filter(Column::RemovalError.is_not_null()).select_only().column(Column::Id);
+    Ok(failed.into_tuple().all(transaction).await?)
+}
+
+async fn note(transaction: &DatabaseTransaction, held: &Held, removals: &Removals, now: i64) -> Result<(), Error> {
+    for ids in removals.removed.chunks(IDS) {
+        mark_removed(transaction, held, ids, now).await?;
     }
+    for failure in &removals.failed {
+        wait_longer(transaction, held, failure, now).await?;
+    }
+    Ok(())
 }
 
 async fn mark_removed(transaction: &DatabaseTransaction, held: &Held, ids: &[String], now: i64) -> Result<(), Error> {
@@ -296,19 +330,24 @@ pub(super) async fn note_objects(transaction: &DatabaseTransaction, held: &Held,
     Ok(())
 }
 
-/// The uploads that an erasure has just begun to remove, in their order.
+/// The uploads whose objects an erasure that begins `now` has to remove, in their order: those it has just marked, and those that others are
+/// at.
 pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, now: i64) -> Result<Vec<PendingUpload>, Error> {
     let begun = Entity::find()
         .select_only()
-        .columns([Column::Id, Column::SizeBytes])
+        .columns([Column::Id, Column::SizeBytes, Column::RemovalNextAt])
         .filter(Column::SubjectId.eq(held.subject_id))
         .filter(personal_and_live())
-        .filter(Column::RemovalNextAt.eq(after_lease(now)))
+        .filter(being_removed())
         .order_by_asc(Column::CreatedAt)
         .order_by_asc(Column::Id)
         .into_query();
     let rows = transaction.query_all(&begun).await?;
-    rows.iter().map(|row| Ok(PendingUpload { id: row.try_get_by_index(0)?, size_bytes: row.try_get_by_index(1)? })).collect()
+    let upload = |row: &QueryResult| {
+        let is_own = row.try_get_by_index::<i64>(2)? == after_lease(now);
+        Ok(PendingUpload { id: row.try_get_by_index(0)?, size_bytes: row.try_get_by_index(1)?, is_own })
+    };
+    rows.iter().map(upload).collect()
 }
 
 /// When whoever begins to remove objects `now` has them to himself no more.

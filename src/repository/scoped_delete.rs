@@ -37,7 +37,7 @@ const INTERRUPTED: &str = "its removal was interrupted; it goes on by itself";
 
 impl Repository {
     /// Erases the scopes. Uploads that may have an object are marked as being removed, and named in the report as if they could not be: what
-    /// became of them is for [`Repository::finish_removals`] to say. On SQLite the log is still to be emptied of what was erased.
+    /// became of them is for [`Repository::finish_erasure`] to say. On SQLite the log is still to be emptied of what was erased.
     ///
     /// # Errors
     /// [`Error::RequestIdReused`] and [`Error::PlanChanged`] when the terms are not met, [`Error::Remained`] when something is still there;
@@ -65,7 +65,7 @@ impl Repository {
                 nothing_remains(&erased.report.remaining)?;
             }
             crash_at("erasure.after_effects");
-            let Erased { mut report, uploads_to_remove, bytes_to_remove } = erased;
+            let Erased { mut report, uploads_to_remove, bytes_to_remove, uploads_of_others } = erased;
             let planned = ScopesErased {
                 uploads: report.uploads + uploads_to_remove,
                 bytes: report.bytes.saturating_add(bytes_to_remove),
@@ -76,10 +76,10 @@ impl Repository {
                 return Err(Error::PlanChanged);
             }
             let mut to_remove = Vec::new();
-            if let Some(locked) = locked && uploads_to_remove > 0 {
+            if let Some(locked) = locked && uploads_to_remove + uploads_of_others > 0 {
                 to_remove = uploads_of(transaction, &locked.held, now).await?;
                 let failed = |upload: &PendingUpload| UploadFailure { upload_id: upload.id.clone(), error: INTERRUPTED.to_owned() };
-                report.uploads_failed = to_remove.iter().map(failed).collect();
+                report.uploads_failed = to_remove.iter().filter(|upload| upload.is_own).map(failed).collect();
                 (report.remaining.uploads, report.remaining.objects) = (uploads_to_remove, uploads_to_remove);
             }
             keep_response(transaction, subject, once, &report, to_remove.is_empty(), now).await?;
@@ -125,6 +125,8 @@ struct Erased {
     report: ScopesErased,
     uploads_to_remove: u64,
     bytes_to_remove: i64,
+    /// Uploads that another erasure is just removing.
+    uploads_of_others: u64,
 }
 
 struct Erasure {
@@ -156,6 +158,10 @@ impl Erasure {
                 erased.uploads_to_remove += 1;
                 erased.bytes_to_remove = erased.bytes_to_remove.saturating_add(size);
             });
+            let of_others = upload::personal_and_live().add(upload::being_removed());
+            let of_others = of_others.add(uploads::Column::RemovalNextAt.ne(after_lease(self.now)));
+            let of_others = rows::<uploads::Entity>(held).cond_where(of_others).to_owned();
+            effects.check(of_others, |erased, rows| erased.uploads_of_others += rows);
             let kept = upload::personal_and_live().add(uploads::Column::RemovalSince.is_null());
             let left = rows::<uploads::Entity>(held).cond_where(kept).to_owned();
             effects.check(left, |erased, rows| erased.report.remaining.uploads += rows);
@@ -232,9 +238,11 @@ impl Erasure {
     fn begin_removals(&self) -> UpdateStatement {
         update_rows::<uploads::Entity>(&self.held)
             .col_expr(uploads::Column::RemovalSince, Expr::col(uploads::Column::RemovalSince).if_null(self.now))
-            .col_expr(uploads::Column::RemovalAttempts, Expr::val(0))
+            .col_expr(uploads::Column::RemovalAttempts, Expr::col(uploads::Column::RemovalAttempts).if_null(0))
+            .col_expr(uploads::Column::RemovalError, Expr::val(None::<String>))
             .col_expr(uploads::Column::RemovalNextAt, Expr::val(after_lease(self.now)))
             .filter(upload::personal_and_live())
+            .filter(upload::free_to_remove())
             .filter(uploads::Column::HasContent.eq(true))
             .into_query()
     }

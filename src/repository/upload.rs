@@ -14,7 +14,7 @@ use super::{
         upload_embedding,
     },
     page::{Page, PageSize, in_order, paged, read_in_order},
-    query::{Pages, Query, zero},
+    query::{Pages, Query},
     reader::Reading,
     row::FromRow,
     subject::{id_of_named, names, update_rows},
@@ -40,7 +40,7 @@ fn live(select: Select<Entity>) -> Select<Entity> {
 
 /// Of those not deleted, the ones that an export shows: not while an erasure removes them. What could not be removed it shows again.
 fn shown(select: Select<Entity>) -> Select<Entity> {
-    live(select).filter(Condition::any().add(Column::RemovalAttempts.is_null()).add(Expr::col(Column::RemovalAttempts).ne(zero())))
+    live(select).filter(free_to_remove())
 }
 
 impl Reading {
@@ -132,6 +132,16 @@ fn takes_content() -> Condition {
 /// Personal, and not deleted: what the vault scope erases.
 pub(super) fn personal_and_live() -> Condition {
     Condition::all().add(Column::InstitutionId.is_null()).add(Column::DeletedAt.is_null())
+}
+
+/// Just being removed by an erasure: it has not failed yet.
+pub(super) fn being_removed() -> Condition {
+    Condition::all().add(Column::RemovalSince.is_not_null()).add(Column::RemovalError.is_null())
+}
+
+/// Not so: if it has failed, the next erasure may try.
+pub(super) fn free_to_remove() -> Condition {
+    Condition::any().add(Column::RemovalSince.is_null()).add(Column::RemovalError.is_not_null())
 }
 
 fn record(row: Model) -> Upload {

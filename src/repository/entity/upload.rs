@@ -29,7 +29,7 @@ pub(crate) struct Model {
     pub(crate) removal_attempts: Option<i32>,
     /// When it is tried again.
     pub(crate) removal_next_at: Option<i64>,
-    /// Why it failed last.
+    /// Why it failed last; null while it has not failed, or an erasure tries again.
     pub(crate) removal_error: Option<String>,
 }
 
