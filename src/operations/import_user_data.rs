@@ -130,11 +130,14 @@ impl Import {
         let path = content.path.clone();
         let finish = in_own_task(async move {
             crash_at("content.before_finish");
-            let written = content.writer.finish().await?;
+            let written = content.writer.finish().await;
             crash_at("content.after_finish");
             let may_stay = repository.end_content(&content.subject, &content.upload_id).await?;
-            if !may_stay {
-                written.take_back().await?;
+            match written {
+                Ok(written) if !may_stay => written.take_back().await?,
+                // An erasure removes what is unfinished, too.
+                Err(error) if may_stay => return Err(error.into()),
+                Ok(_) | Err(_) => {}
             }
             Ok::<bool, Error>(may_stay)
         });
