@@ -1,0 +1,86 @@
+//! Known mistakes, planted one at a time: each must be found, and by a promise that the sound program keeps. docs/erasure.md lists them.
+
+use futures::{StreamExt, stream};
+use tonic::Code;
+use userdata::{
+    grpc::proto::{Conversation, ExportUserDataRequest, ExportUserDataResponse},
+    repository::Engine::{self, Postgres, Sqlite},
+};
+
+use crate::{
+    program::{Client, Stores},
+    promises::{self, Promise},
+    trial::Trial,
+};
+
+/// A mistake, where it shows, and the promise it breaks.
+const PLANTED: [(&str, Engine, Promise); 17] = [
+    ("bug.acknowledged-before-commit", Sqlite, Promise::Acknowledged),
+    ("bug.epoch-not-raised", Postgres, Promise::ExportEnds),
+    ("bug.epoch-not-checked", Sqlite, Promise::ExportEnds),
+    // SQLite lets no two write at once, lock or no lock.
+    ("bug.import-takes-no-lock", Postgres, Promise::NoImportSlipsBehind),
+    ("bug.late-records-taken", Sqlite, Promise::LateRecordsAreRejected),
+    ("bug.observed-epoch-ignored", Postgres, Promise::ObservedEpochCounts),
+    ("bug.request-not-compared", Sqlite, Promise::AnotherRequestIsRefused),
+    ("bug.response-not-stored", Postgres, Promise::FirstResponseAgain),
+    ("bug.plan-not-compared", Sqlite, Promise::PlanIsKept),
+    ("bug.memories-missed", Postgres, Promise::NothingRemains),
+    ("bug.memories-missed=return;bug.not-verified", Sqlite, Promise::NothingRemains),
+    ("bug.only-one-conversation=return;bug.not-verified", Postgres, Promise::NothingRemains),
+    ("bug.notes-not-scrubbed", Sqlite, Promise::TextsAreScrubbed),
+    ("bug.marked-before-removal", Sqlite, Promise::FailedFilesAreNamed),
+    ("bug.removal-not-checked", Postgres, Promise::FailedFilesAreNamed),
+    ("bug.failed-files-forgotten", Sqlite, Promise::FailedFilesHeal),
+    ("bug.worker-does-nothing", Postgres, Promise::FailedFilesHeal),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_planted_mistake_is_found_and_the_sound_program_makes_none() {
+    let trial = Trial::begin("planted mistakes");
+    let sound = PLANTED.map(|(_, engine, promise)| ("", engine, promise));
+    let runs: Vec<_> = sound.into_iter().chain(PLANTED).collect();
+    let outcomes = stream::iter(runs).map(async |(planted, engine, promise)| {
+        let stores = Stores::make(engine).await;
+        let failpoints = [planted.to_owned(), promise.delays().to_owned()].into_iter().filter(|text| !text.is_empty());
+        let failpoints: Vec<String> = failpoints.map(|text| format!("{text}=return").replace(")=return", ")")).collect();
+        let program = stores.serve(&failpoints.join(";")).await;
+        (planted, engine, promise, promises::keep(promise, &stores, &program.client()).await)
+    });
+    let mut outcomes = outcomes.buffer_unordered(4);
+    while let Some((planted, engine, promise, kept)) = outcomes.next().await {
+        match (planted, kept) {
+            ("", kept) => trial.check(kept.is_ok(), || format!("{promise:?} on {engine:?} is broken: {}", kept.unwrap_err())),
+            (planted, kept) => {
+                trial.tried("planted mistakes", 1);
+                trial.tried("found", usize::from(kept.is_err()));
+                trial.check(kept.is_err(), || format!("{planted} on {engine:?} was not found by {promise:?}"));
+            }
+        }
+    }
+    drop(outcomes);
+    trial.end();
+}
+
+/// What an export shows, or the status it ends with.
+pub(crate) async fn export(client: &mut Client, user_token: &str) -> Result<ExportUserDataResponse, tonic::Status> {
+    let request = ExportUserDataRequest { user_token: user_token.to_owned(), ..Default::default() };
+    let mut frames = client.users.export_user_data(request).await?.into_inner();
+    let mut all = ExportUserDataResponse::default();
+    while let Some(frame) = frames.message().await? {
+        all.conversations.extend(frame.conversations);
+        all.feedback.extend(frame.feedback);
+        all.memories.extend(frame.memories);
+        all.uploads.extend(frame.uploads);
+        all.summary = frame.summary;
+    }
+    if all.summary.is_none() {
+        return Err(tonic::Status::new(Code::Unknown, "no summary"));
+    }
+    Ok(all)
+}
+
+/// How many messages an export shows.
+pub(crate) fn messages(shown: &ExportUserDataResponse) -> usize {
+    shown.conversations.iter().map(|conversation: &Conversation| conversation.messages.len()).sum()
+}
