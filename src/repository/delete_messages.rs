@@ -11,7 +11,7 @@ use super::{
     effects::Effects,
     entity::{assistant, compaction_cache, conversation, feedback, memory, message, session, subject as subjects, upload},
     query::zero,
-    subject::{delete_rows, lock_for_erasure, rows, update_rows},
+    subject::{delete_rows, lock_for_erasure, note_erasures, rows, update_rows},
     transaction::in_transaction,
     verification::nothing_remains,
 };
@@ -36,14 +36,12 @@ impl Repository {
         let before =
             async || Ok::<_, Error>(self.accepted_before(subject.application(), once).await?.map(|(_, before)| Accepted::Before(before)));
         let report = in_transaction!(self, "delete_messages", once.is_some(), before().await?, transaction => {
+            let locked = lock_for_erasure(transaction, subject).await?;
             let now = self.clock.now().0;
-            let mut kinds = vec![subjects::Column::MessagesErasedAt];
-            kinds.extend(scrub.then_some(subjects::Column::TextsScrubbedAt));
-            let locked = lock_for_erasure(transaction, subject, &kinds, now).await?;
             let mut report = MessagesDeleted::default();
             if let Some(locked) = &locked {
                 self.log_will_hold_erased();
-                delete(transaction, &locked.held, scrub, &mut report).await?;
+                delete(transaction, &locked.held, scrub, now, &mut report).await?;
             }
             crash_at("erasure.after_effects");
             let plan = PlanDigest::of_messages(subject, scrub, locked.map_or(0, |locked| locked.revision), &report);
@@ -62,8 +60,11 @@ impl Repository {
     }
 }
 
-async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, report: &mut MessagesDeleted) -> Result<(), Error> {
+async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now: i64, report: &mut MessagesDeleted) -> Result<(), Error> {
     let mut effects: Effects<MessagesDeleted> = Effects::none();
+    let mut kinds = vec![subjects::Column::MessagesErasedAt];
+    kinds.extend(scrub.then_some(subjects::Column::TextsScrubbedAt));
+    effects.add(note_erasures(held, &kinds, now), |_, _| {});
     // While the messages are still there: a probe per conversation finds who has any.
     let counted = update_rows::<conversation::Entity>(held)
         .col_expr(conversation::Column::MessageCount, Expr::val(0))

@@ -104,7 +104,7 @@ fn waiting() -> SelectStatement {
     let of_subject = Expr::col((subjects::Entity, subjects::Column::Id)).eq(Expr::col((Entity, Column::SubjectId)));
     select.inner_join(subjects::Entity, of_subject);
     select.and_where(Expr::col((subjects::Entity, subjects::Column::ApplicationId)).eq(text()));
-    select.order_by(Column::RemovalSince, sea_orm::Order::Asc);
+    select.order_by(Column::RemovalSince, sea_orm::Order::Asc).order_by(Column::RemovalAttempts, sea_orm::Order::Desc);
     select
 }
 
@@ -194,7 +194,7 @@ impl Repository {
     pub async fn finish_removals(&self, subject: &Subject, removals: &Removals) -> Result<(), Error> {
         in_transaction!(self, "finish_removals", transaction => {
             let now = self.clock.now().0;
-            if let Some(locked) = lock_for_erasure(transaction, subject, &[], now).await? {
+            if let Some(locked) = lock_for_erasure(transaction, subject).await? {
                 self.log_will_hold_erased();
                 note(transaction, &locked.held, removals, now).await?;
             }
@@ -219,7 +219,7 @@ impl Repository {
             let mut report = erased.report.clone();
             report.uploads_failed = removals.failed.clone();
             (report.remaining.uploads, report.remaining.objects) = (removals.failed.len() as u64, objects_left);
-            let locked = lock_for_erasure(transaction, subject, &[], now).await?;
+            let locked = lock_for_erasure(transaction, subject).await?;
             if let Some(locked) = &locked {
                 self.log_will_hold_erased();
                 let given_up = given_up(transaction, &locked.held).await?;

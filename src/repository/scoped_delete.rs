@@ -16,7 +16,7 @@ use super::{
         upload as uploads, upload_embedding,
     },
     removal::{PendingUpload, StoredObjects, after_lease, note_objects, uploads_of},
-    subject::{delete_rows, lock_for_small_erasures, rows, update_rows},
+    subject::{delete_rows, lock_for_small_erasures, note_erasures, rows, update_rows},
     transaction::in_transaction,
     upload,
     verification::nothing_remains,
@@ -51,9 +51,9 @@ impl Repository {
     ) -> Result<Accepted<ErasedScopes>, Error> {
         let once = terms.once.as_ref();
         let accepted = in_transaction!(self, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
-            let now = self.clock.now().0;
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
-            let locked = lock_for_small_erasures(transaction, subject, &kinds(scopes), now).await?;
+            let locked = lock_for_small_erasures(transaction, subject).await?;
+            let now = self.clock.now().0;
             let mut erased = Erased::default();
             if let Some(locked) = &locked {
                 self.log_will_hold_erased();
@@ -138,6 +138,7 @@ impl Erasure {
     fn effects(&self, scopes: Scopes) -> Effects<Erased> {
         let held = &self.held;
         let mut effects: Effects<Erased> = Effects::none();
+        effects.add(note_erasures(held, &kinds(scopes), self.now), |_, _| {});
         let chosen = scopes.chosen();
         if chosen.dialogues {
             effects.add(self.forget_dialogues(), |erased, rows| erased.report.dialogues += rows);

@@ -2,9 +2,9 @@
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait,
-    Select, UpdateMany,
-    sea_query::{self, Expr, OnConflict, SelectStatement},
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
+    QueryTrait, Select, UpdateMany,
+    sea_query::{self, CaseStatement, Expr, OnConflict, SelectStatement, UpdateStatement},
 };
 
 use super::{
@@ -150,45 +150,25 @@ pub(super) struct Locked {
     pub(super) revision: i64,
 }
 
-/// Locks the subject for an erasure until the transaction ends, raises its epoch, and notes the kinds of erasure that happen `now`; `None` if
-/// nothing was ever held about it.
-pub(super) async fn lock_for_erasure(
-    transaction: &DatabaseTransaction,
-    subject: &Subject,
-    kinds: &[subject::Column],
-    now: i64,
-) -> Result<Option<Locked>, Error> {
-    raise(transaction, subject, kinds, now, None).await
+/// Locks the subject for an erasure until the transaction ends, and raises its epoch; `None` if nothing was ever held about it.
+pub(super) async fn lock_for_erasure(transaction: &DatabaseTransaction, subject: &Subject) -> Result<Option<Locked>, Error> {
+    raise(transaction, subject, None).await
 }
 
 /// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
 /// longer than to change the rows. Set on the way, for a trip of its own would take as long.
-pub(super) async fn lock_for_small_erasures(
-    transaction: &DatabaseTransaction,
-    subject: &Subject,
-    kinds: &[subject::Column],
-    now: i64,
-) -> Result<Option<Locked>, Error> {
+pub(super) async fn lock_for_small_erasures(transaction: &DatabaseTransaction, subject: &Subject) -> Result<Option<Locked>, Error> {
     let until_its_end = (transaction.get_database_backend() == DbBackend::Postgres)
         .then(|| Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)"));
-    raise(transaction, subject, kinds, now, until_its_end).await
+    raise(transaction, subject, until_its_end).await
 }
 
-async fn raise(
-    transaction: &DatabaseTransaction,
-    subject: &Subject,
-    kinds: &[subject::Column],
-    now: i64,
-    also: Option<Expr>,
-) -> Result<Option<Locked>, Error> {
+async fn raise(transaction: &DatabaseTransaction, subject: &Subject, also: Option<Expr>) -> Result<Option<Locked>, Error> {
     crash_at("erasure.before_lock");
     let found = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
     let by = i32::from(!planted("bug.epoch-not-raised"));
     let mut raise = sea_query::Query::update();
     raise.table(subject::Entity).value(subject::Column::Epoch, Expr::col(subject::Column::Epoch).add(by));
-    for kind in kinds {
-        raise.value(*kind, now);
-    }
     raise
         .and_where(subject::Column::ApplicationId.eq(subject.application().as_str()))
         .and_where(subject::Column::UserToken.eq(subject.user_token().as_str()))
@@ -202,6 +182,18 @@ pub(super) fn find(application_id: Expr, user_token: Expr) -> Select<subject::En
     subject::Entity::find()
         .filter(Expr::col(subject::Column::ApplicationId).eq(application_id))
         .filter(Expr::col(subject::Column::UserToken).eq(user_token))
+}
+
+/// The note that erasures of these kinds happen `now`: a moment under the lock, for what came before it is erased with the rest. The note
+/// never goes back, whatever the clocks of replicas say.
+pub(super) fn note_erasures(held: &Held, kinds: &[subject::Column], now: i64) -> UpdateStatement {
+    let mut note = subject::Entity::update_many().filter(subject::Column::Id.eq(held.subject_id));
+    for kind in kinds {
+        let is_earlier = Condition::any().add(kind.is_null()).add(kind.lt(now));
+        let latest = CaseStatement::new().case(is_earlier, now).finally(Expr::col(*kind));
+        note = note.col_expr(*kind, latest.into());
+    }
+    note.into_query()
 }
 
 /// The deletion of the subject's rows of a table.

@@ -1,6 +1,7 @@
 //! What a caller can be certain of: an erasure happens once, does what was previewed, tells what stays, and what it took does not come back.
 
 use prost::Message as _;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tonic::Code;
 use userdata::grpc::proto::{
     DeleteUserMessagesRequest, DeleteUserMessagesResponse, Feedback, ImportUserDataRequest, Remaining, ScopedDeleteRequest, Session,
@@ -12,7 +13,7 @@ use crate::{
     population::{resident, settle},
     records,
     rpc::{assert_reason, fields},
-    world::{ACME, Client, OTHER, World},
+    world::{ACME, Client, OTHER, World, eventually},
 };
 
 on_both_engines!(
@@ -301,4 +302,35 @@ async fn every_personal_row_is_still_there_when_something_would_remain(world: Wo
     assert_reason(&failed, Code::Internal, "ERROR_REASON_INTERNAL");
     assert!(world.all_rows().await == rows && world.all_objects() == objects, "half an erasure");
     assert!(world.query("SELECT 1 FROM accepted_requests").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_an_erasure_that_waited_for_another_does_not_take_back_its_time() {
+    let world = World::start(userdata::repository::Engine::Postgres).await;
+    let mut client = world.client().await;
+    settle(&mut client, "anna").await;
+    let lock = world.database.begin().await.unwrap();
+    lock.execute_unprepared("SELECT id FROM subjects WHERE user_token = 'anna' FOR UPDATE").await.unwrap();
+    let mut waiting = client.clone();
+    let waiting = tokio::spawn(async move { deleted(&mut waiting, delete("anna", "")).await });
+    let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the erasure waits", async || !world.query(waits).await.is_empty()).await;
+    // Another replica, whose clock is ahead, has erased meanwhile.
+    let ahead = 4_000_000_000_000_000_000_i64;
+    lock.execute_unprepared(&format!("UPDATE subjects SET messages_erased_at = {ahead}")).await.unwrap();
+    lock.commit().await.unwrap();
+    waiting.await.unwrap();
+    assert_eq!(world.query("SELECT messages_erased_at AS at FROM subjects").await[0]["at"], ahead);
+
+    // What was imported while it waited is erased, and does not come back either.
+    world.execute("UPDATE subjects SET messages_erased_at = NULL").await;
+    let lock = world.database.begin().await.unwrap();
+    lock.execute_unprepared("SELECT id FROM subjects WHERE user_token = 'anna' FOR UPDATE").await.unwrap();
+    let mut waiting = client.clone();
+    let waiting = tokio::spawn(async move { deleted(&mut waiting, delete("anna", "")).await });
+    eventually("the erasure waits", async || !world.query(waits).await.is_empty()).await;
+    let meanwhile = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
+    lock.commit().await.unwrap();
+    waiting.await.unwrap();
+    assert!(world.query("SELECT messages_erased_at AS at FROM subjects").await[0]["at"].as_i64().unwrap() > meanwhile);
 }
