@@ -36,10 +36,15 @@ pub(crate) fn name_of(upload_id: &str) -> String {
     hex::encode(Sha256::digest(upload_id))
 }
 
-/// The names of a user's objects; `None` where they cannot be seen.
+/// The names of a user's objects, and of what is unfinished of others; `None` where they cannot be seen.
 pub(crate) fn objects(store: &Path, user_token: &str) -> Option<BTreeSet<String>> {
     match fs::read_dir(store.join(folder_of(user_token))) {
-        Ok(entries) => Some(entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()),
+        Ok(entries) => {
+            let all: BTreeSet<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            // Beside an object, it is what an import left that was killed and made again.
+            let is_beside = |name: &String| name.split_once('#').is_some_and(|(object, _)| all.contains(object));
+            Some(all.iter().filter(|name| !is_beside(name)).cloned().collect())
+        }
         Err(error) => (error.kind() == std::io::ErrorKind::NotFound).then(BTreeSet::new),
     }
 }
