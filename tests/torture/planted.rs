@@ -18,8 +18,8 @@ const PLANTED: [(&str, Engine, Promise); 17] = [
     ("bug.acknowledged-before-commit", Sqlite, Promise::Acknowledged),
     ("bug.epoch-not-raised", Postgres, Promise::ExportEnds),
     ("bug.epoch-not-checked", Sqlite, Promise::ExportEnds),
-    // SQLite lets no two write at once, lock or no lock.
-    ("bug.import-takes-no-lock", Postgres, Promise::NoImportSlipsBehind),
+    // The statement that takes the lock raises the revision. That such an import slips behind a deletion is for `histories` to find.
+    ("bug.import-takes-no-lock", Postgres, Promise::ReplacedRecordVoidsPlan),
     ("bug.late-records-taken", Sqlite, Promise::LateRecordsAreRejected),
     ("bug.observed-epoch-ignored", Postgres, Promise::ObservedEpochCounts),
     ("bug.request-not-compared", Sqlite, Promise::AnotherRequestIsRefused),
@@ -42,9 +42,8 @@ async fn every_planted_mistake_is_found_and_the_sound_program_makes_none() {
     let runs: Vec<_> = sound.into_iter().chain(PLANTED).collect();
     let outcomes = stream::iter(runs).map(async |(planted, engine, promise)| {
         let stores = Stores::make(engine).await;
-        let failpoints = [planted.to_owned(), promise.delays().to_owned()].into_iter().filter(|text| !text.is_empty());
-        let failpoints: Vec<String> = failpoints.map(|text| format!("{text}=return").replace(")=return", ")")).collect();
-        let program = stores.serve(&failpoints.join(";")).await;
+        let failpoints = if planted.is_empty() { String::new() } else { format!("{planted}=return") };
+        let program = stores.serve(&failpoints).await;
         (planted, engine, promise, promises::keep(promise, &stores, &program.client()).await)
     });
     let mut outcomes = outcomes.buffer_unordered(4);

@@ -4,7 +4,6 @@ use std::{fs, time::Duration};
 
 use prost::Message as _;
 use prost_types::Timestamp;
-use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
 use tonic::{Code, Status};
 use userdata::grpc::proto::{
     Conversation, DeleteUserMessagesRequest, Feedback, GetErasureStatusRequest, ImportUserDataRequest, Memory, MessagePart,
@@ -25,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub(crate) enum Promise {
     Acknowledged,
     ExportEnds,
-    NoImportSlipsBehind,
+    ReplacedRecordVoidsPlan,
     LateRecordsAreRejected,
     ObservedEpochCounts,
     AnotherRequestIsRefused,
@@ -37,21 +36,13 @@ pub(crate) enum Promise {
     FailedFilesHeal,
 }
 
-impl Promise {
-    /// What is made slow so that calls overlap.
-    pub(crate) fn delays(self) -> &'static str {
-        // The second import: the first brings what is there before.
-        if matches!(self, Self::NoImportSlipsBehind) { "import.before_commit=1*off->1*sleep(2000)" } else { "" }
-    }
-}
-
 /// Whether the promise is kept; if not, what was found.
 pub(crate) async fn keep(promise: Promise, stores: &Stores, client: &Client) -> Result<(), String> {
     let mut client = client.clone();
     let kept = match promise {
         Promise::Acknowledged => acknowledged(&mut client).await,
         Promise::ExportEnds => export_ends(&mut client).await,
-        Promise::NoImportSlipsBehind => no_import_slips_behind(stores, &mut client).await,
+        Promise::ReplacedRecordVoidsPlan => a_replaced_record_voids_a_plan(&mut client).await,
         Promise::LateRecordsAreRejected => late_records_are_rejected(&mut client).await,
         Promise::ObservedEpochCounts => observed_epoch_counts(&mut client).await,
         Promise::AnotherRequestIsRefused => another_request_is_refused(&mut client).await,
@@ -147,24 +138,15 @@ async fn export_ends(client: &mut Client) -> Kept {
     }
 }
 
-async fn no_import_slips_behind(stores: &Stores, client: &mut Client) -> Kept {
-    that(import(client, anna()).await? == 0, "records were rejected")?;
-    let mut slow = client.clone();
-    // Of its own: a row that both change would be a lock as well.
-    let conversation = Conversation { messages: vec![records::message("late", "late", 0)], ..records::conversation("late", 0) };
-    let late = ImportUserDataRequest { user_token: ANNA.to_owned(), conversations: vec![conversation], ..Default::default() };
-    let slow = tokio::spawn(async move { import(&mut slow, late).await });
-    // It has written its messages, and stays in its transaction for two seconds.
-    let database = Database::connect(&stores.database_url).await.unwrap();
-    let begun = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'
-                 AND query LIKE 'INSERT INTO \"messages\"%'";
-    let begun = Statement::from_string(DbBackend::Postgres, begun);
-    while database.query_one_raw(begun.clone()).await.unwrap().is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+async fn a_replaced_record_voids_a_plan(client: &mut Client) -> Kept {
+    import(client, anna()).await?;
+    let preview = client.users.scoped_delete(ScopedDeleteRequest { validate_only: true, ..erase() }).await?.into_inner();
+    let other = Memory { text: "another text".to_owned(), ..records::memory(Some("o"), 0) };
+    import(client, ImportUserDataRequest { user_token: ANNA.to_owned(), memories: vec![other], ..Default::default() }).await?;
+    match client.users.scoped_delete(ScopedDeleteRequest { plan_digest: preview.plan_digest, ..erase() }).await {
+        Err(status) if status.code() == Code::Aborted => Ok(()),
+        other => Err(Broken(format!("something else was erased than was previewed: {other:?}"))),
     }
-    client.users.delete_user_messages(delete()).await?;
-    slow.await.map_err(|error| Broken(error.to_string()))??;
-    that(messages(&export(client, ANNA).await?) == 0, "a late import slipped behind a deletion")
 }
 
 async fn late_records_are_rejected(client: &mut Client) -> Kept {
