@@ -151,7 +151,7 @@ impl Reading {
 }
 
 impl Repository {
-    /// Uploads whose removal is to be tried now, by subject: they are the caller's for [`LEASE`].
+    /// Uploads whose removal is to be tried now, by subject: they are the caller's for ten seconds.
     ///
     /// # Errors
     /// When the database does not answer.

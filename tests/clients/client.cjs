@@ -167,17 +167,17 @@ async function main() {
   assert.match(before.summary.sha256, /^[0-9a-f]{64}$/);
   const { sha256 } = (await exportAll(bob)).summary;
 
-  assert.deepEqual(await unary("DeleteUserMessages", { user_token: alice }), {
-    messages_deleted: 2, conversations_affected: 1, compaction_cache_purged: 1,
-  });
+  const { residue, ...deleted } = await unary("DeleteUserMessages", { user_token: alice });
+  assert.deepEqual(deleted, { messages_deleted: 2, conversations_affected: 1, compaction_cache_purged: 1, remaining: {} });
+  assert.equal(residue.memories, 1);
   const everyScope = {
     user_token: alice, dialogues: true, vault: true, memory: true, assistants: true, feedback: true, sessions: true,
   };
   assert.deepEqual(await unary("ScopedDelete", everyScope), {
     dialogues_forgotten: 1, uploads_deleted: 1, bytes_freed: String(CONTENT.length), memory_deleted: 1, assistants_deleted: 1,
-    feedback_deleted: 2, sessions_deleted: 1,
+    feedback_deleted: 2, sessions_deleted: 1, remaining: {},
   });
-  assert.deepEqual(await unary("ScopedDelete", everyScope), {});
+  assert.deepEqual(await unary("ScopedDelete", everyScope), { remaining: {} });
 
   const { summary, ...nothing } = await exportAll(alice);
   assert.deepEqual(nothing, {});

@@ -211,10 +211,10 @@ same(before.summary.counts, EVERYTHING)
 same((before.summary.sha256, before.summary.bytes), digest(before))
 bob = export(BOB)
 
-same(
-    call(user_data.DeleteUserMessages, service.DeleteUserMessagesRequest(user_token=ALICE)),
-    service.DeleteUserMessagesResponse(messages_deleted=2, conversations_affected=1, compaction_cache_purged=1),
-)
+deleted = call(user_data.DeleteUserMessages, service.DeleteUserMessagesRequest(user_token=ALICE))
+same((deleted.messages_deleted, deleted.conversations_affected, deleted.compaction_cache_purged), (2, 1, 1))
+same(deleted.remaining, service.Remaining())
+same((deleted.residue.memories, deleted.residue.sessions), (1, 1))
 (left,) = export(ALICE).conversations
 same((len(left.messages), left.message_count, left.total_tokens, len(left.feedback)), (0, 0, 30, 1))
 
@@ -231,9 +231,10 @@ same(
         assistants_deleted=1,
         feedback_deleted=2,
         sessions_deleted=1,
+        remaining=service.Remaining(),
     ),
 )
-same(call(user_data.ScopedDelete, every_scope), service.ScopedDeleteResponse())
+same(call(user_data.ScopedDelete, every_scope), service.ScopedDeleteResponse(remaining=service.Remaining()))
 
 after = export(ALICE)
 same(after.summary.counts, records.RecordCounts())
