@@ -106,13 +106,25 @@ pub(crate) fn select_all(engine: Engine) -> String {
 }
 
 /// What a ScopedDelete of everything does to the rows of a subject, as one would write it by hand.
-pub(crate) fn erase_everything(engine: Engine, subject: i64) -> String {
+pub(crate) fn erase_everything(engine: Engine, subject: i64, keeps_request: bool) -> String {
     let mine = format!("subject_id = {subject}");
     let personal = format!("{mine} AND institution_id IS NULL");
     let live_uploads = format!("SELECT id FROM uploads WHERE {personal} AND deleted_at IS NULL");
     let (begin, end) = match engine {
         Engine::Sqlite => ("BEGIN IMMEDIATE", EMPTY_LOG),
         Engine::Postgres => ("BEGIN", ""),
+    };
+    let (digest, response) = match engine {
+        Engine::Sqlite => (format!("x'{:064x}'", 0), format!("x'{:0128x}'", 0)),
+        Engine::Postgres => (format!("'\\x{:064x}'", 0), format!("'\\x{:0128x}'", 0)),
+    };
+    let keep = if keeps_request {
+        format!(
+            "INSERT INTO accepted_requests (application_id, request_id, digest, response, is_final, accepted_at)
+            VALUES ('{APPLICATION}', '{subject:032x}', {digest}, {response}, true, {NOW});"
+        )
+    } else {
+        String::new()
     };
     format!(
         "{begin};
@@ -124,6 +136,7 @@ pub(crate) fn erase_everything(engine: Engine, subject: i64) -> String {
         UPDATE assistants SET status = 'deleted', deleted_at = {NOW} WHERE {personal} AND deleted_at IS NULL;
         UPDATE feedback SET deleted_at = {NOW} WHERE {mine} AND deleted_at IS NULL;
         DELETE FROM sessions WHERE {mine};
+        {keep}
         COMMIT;
         {end}"
     )

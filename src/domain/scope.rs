@@ -1,11 +1,11 @@
 //! What a scoped delete asks for.
 
 /// The scopes of one scoped delete; at least one is set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Scopes(Chosen);
 
 /// Which scopes a caller set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Chosen {
     /// Forget personal conversations.
     pub dialogues: bool,

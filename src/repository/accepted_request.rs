@@ -1,12 +1,13 @@
 //! Requests that take effect once: their responses are kept, written by the transaction that has the effect.
 //!
-//! The primary key decides between requests that come at the same time: the second cannot write its response, is rolled back, and then
-//! finds that of the first. So does whoever lost its connection during COMMIT.
+//! Whoever locks the subject sees on the way whether the request was accepted before. The primary key decides between requests that come at
+//! the same time: the second cannot write its response. Either is rolled back and then finds the response of the first; so does whoever
+//! lost its connection during COMMIT.
 
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait},
+    sea_query::{Expr, ExprTrait, InsertStatement},
 };
 
 use super::{
@@ -61,32 +62,45 @@ impl Repository {
     }
 }
 
-/// Keeps the response to a request, in the transaction of its effect.
-///
-/// # Errors
-/// [`Error::Conflict`] when another call has had the same effect meanwhile.
-pub(super) async fn keep_response<R: Stored>(
-    transaction: &DatabaseTransaction,
+/// Whether a request of the application was accepted before.
+pub(super) fn is_accepted(application: &ApplicationId, once: &Once) -> Expr {
+    let of_application = Entity::find().select_only().expr(Expr::val(1)).filter(Column::ApplicationId.eq(application.as_str()));
+    Expr::exists(of_application.filter(Column::RequestId.eq(once.id.as_str())).into_query())
+}
+
+/// Keeps the response to a request, in the transaction of its effect; fails with [`Error::Conflict`] when another call has had the same
+/// effect meanwhile. `None` if there is no request to keep it for.
+pub(super) fn keep_response<R: Stored>(
     subject: &Subject,
     once: Option<&Once>,
     report: &R,
     is_final: bool,
     now: i64,
-) -> Result<(), Error> {
-    let Some(Once { id, digest }) = once else { return Ok(()) };
-    if planted("bug.response-not-stored") {
-        return Ok(());
-    }
+) -> Option<InsertStatement> {
+    let Once { id, digest } = kept(once)?;
+    Some(insert(subject.application().as_str(), id.as_str(), digest.to_vec(), report.to_bytes(), is_final, now))
+}
+
+/// The request whose response is kept.
+pub(super) fn kept(once: Option<&Once>) -> Option<&Once> {
+    once.filter(|_| !planted("bug.response-not-stored"))
+}
+
+/// Like what [`keep_response`] gives, for whoever writes texts beforehand.
+pub(super) fn some_response() -> InsertStatement {
+    insert("", "", Vec::new(), Vec::new(), true, 0)
+}
+
+fn insert(application_id: &str, request_id: &str, digest: Vec<u8>, response: Vec<u8>, is_final: bool, accepted_at: i64) -> InsertStatement {
     let row = ActiveModel {
-        application_id: Set(subject.application().as_str().to_owned()),
-        request_id: Set(id.as_str().to_owned()),
-        digest: Set(digest.to_vec()),
-        response: Set(report.to_bytes()),
+        application_id: Set(application_id.to_owned()),
+        request_id: Set(request_id.to_owned()),
+        digest: Set(digest),
+        response: Set(response),
         is_final: Set(is_final),
-        accepted_at: Set(now),
+        accepted_at: Set(accepted_at),
     };
-    Entity::insert(row).exec_without_returning(transaction).await?;
-    Ok(())
+    Entity::insert(row).into_query()
 }
 
 /// Replaces the response of a request whose files have been removed, or not; gives whether nobody has done so before.

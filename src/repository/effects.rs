@@ -1,13 +1,14 @@
-//! What an erasure does to rows, in one trip to the database: effects that do not depend on each other, and what the report is told of each.
+//! What an erasure does to rows, in two trips to the database: effects that do not depend on each other, and what the report is told of
+//! each; then the look at what is left, together with what the first trip has given to be kept.
 //!
-//! On PostgreSQL they are one statement, so that all of them see the rows as they were before. SQLite knows no such statement, and runs them
+//! On PostgreSQL a trip is one statement, so that all of it sees the rows as they were before. SQLite knows no such statement, and runs them
 //! one after the other.
 
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, Statement,
     sea_query::{
-        Alias, Asterisk, CommonTableExpression, DeleteStatement, DynIden, Expr, Func, IntoIden, Query, ReturningClause, SelectStatement,
-        SqliteQueryBuilder, SubQueryStatement, UnionType, UpdateStatement, Value, Values, WithClause, WithQuery,
+        Alias, Asterisk, CommonTableExpression, DeleteStatement, DynIden, Expr, Func, InsertStatement, IntoIden, Query, ReturningClause,
+        SelectStatement, SqliteQueryBuilder, SubQueryStatement, UnionType, UpdateStatement, Value, Values, WithClause, WithQuery,
     },
 };
 
@@ -32,8 +33,21 @@ struct Effect<R> {
 /// A statement that changes rows, or finds those to be counted.
 pub(super) enum Change {
     Count(SelectStatement),
+    Insert(InsertStatement),
     Update(UpdateStatement),
     Delete(DeleteStatement),
+}
+
+impl From<SelectStatement> for Change {
+    fn from(statement: SelectStatement) -> Self {
+        Self::Count(statement)
+    }
+}
+
+impl From<InsertStatement> for Change {
+    fn from(statement: InsertStatement) -> Self {
+        Self::Insert(statement)
+    }
 }
 
 impl From<UpdateStatement> for Change {
@@ -52,6 +66,7 @@ impl Change {
     fn returning(&self, what: ReturningClause) -> Self {
         match self {
             Self::Count(statement) => Self::Count(statement.clone()),
+            Self::Insert(statement) => Self::Insert(statement.clone().returning(what).to_owned()),
             Self::Update(statement) => Self::Update(statement.clone().returning(what).to_owned()),
             Self::Delete(statement) => Self::Delete(statement.clone().returning(what).to_owned()),
         }
@@ -60,6 +75,7 @@ impl Change {
     fn build(&self) -> (String, Values) {
         match self {
             Self::Count(statement) => statement.build(SqliteQueryBuilder),
+            Self::Insert(statement) => statement.build(SqliteQueryBuilder),
             Self::Update(statement) => statement.build(SqliteQueryBuilder),
             Self::Delete(statement) => statement.build(SqliteQueryBuilder),
         }
@@ -70,6 +86,7 @@ impl From<Change> for SubQueryStatement {
     fn from(change: Change) -> Self {
         match change {
             Change::Count(statement) => statement.into(),
+            Change::Insert(statement) => statement.into(),
             Change::Update(statement) => statement.into(),
             Change::Delete(statement) => statement.into(),
         }
@@ -106,23 +123,74 @@ impl<R> Effects<R> {
 
     /// Has them take place, and tells the report.
     pub(super) async fn take_place(self, transaction: &DatabaseTransaction, report: &mut R) -> Result<(), Error> {
+        let Written { changes, checks } = self.write(transaction.get_database_backend(), None);
+        changes.take_place(transaction, report, Vec::new(), Clone::clone).await?;
+        checks.take_place(transaction, report, Vec::new(), Clone::clone).await
+    }
+
+    /// Writes their text. With `kept`, a statement like it becomes the first of the checks.
+    pub(super) fn write(self, backend: DbBackend, kept: Option<InsertStatement>) -> Written<R> {
         let Self { mut changes, mut checks } = self;
-        let backend = transaction.get_database_backend();
-        if backend == DbBackend::Sqlite {
+        match kept {
+            Some(kept) => checks.insert(0, Effect { change: kept.into(), tell: Tell::Rows(|_, _| {}) }),
             // One after the other as they are, they need no trip of their own.
-            changes.append(&mut checks);
+            None if backend == DbBackend::Sqlite => changes.append(&mut checks),
+            None => {}
         }
-        for effects in changes.chunks(AT_ONCE).chain(checks.chunks(AT_ONCE)) {
-            let statement = match backend {
-                DbBackend::Sqlite => one_after_the_other(effects),
-                backend => backend.build(&all_in_one(effects)),
+        Written { changes: Trips::write(changes, backend), checks: Trips::write(checks, backend) }
+    }
+}
+
+/// Effects whose text is written.
+pub(super) struct Written<R> {
+    /// What changes.
+    pub(super) changes: Trips<R>,
+    /// What is looked at afterwards.
+    pub(super) checks: Trips<R>,
+}
+
+/// Statements, and what is told of each.
+pub(super) struct Trips<R>(Vec<Trip<R>>);
+
+struct Trip<R> {
+    sql: String,
+    values: Vec<Value>,
+    tells: Vec<Tell<R>>,
+}
+
+impl<R> Trips<R> {
+    fn write(mut effects: Vec<Effect<R>>, backend: DbBackend) -> Self {
+        let mut trips = Vec::new();
+        while !effects.is_empty() {
+            let trip: Vec<_> = effects.drain(..effects.len().min(AT_ONCE)).collect();
+            let Statement { sql, values, .. } = match backend {
+                DbBackend::Sqlite => one_after_the_other(&trip),
+                backend => backend.build(&all_in_one(&trip)),
             };
+            let tells = trip.into_iter().map(|effect| effect.tell).collect();
+            trips.push(Trip { sql, values: values.map_or_else(Vec::new, |values| values.0), tells });
+        }
+        Self(trips)
+    }
+
+    /// Has them take place with the values that `fill` makes of those they were written with, but for the first, which are `first`.
+    pub(super) async fn take_place(
+        &self,
+        transaction: &DatabaseTransaction,
+        report: &mut R,
+        mut first: Vec<Value>,
+        fill: impl Fn(&Value) -> Value,
+    ) -> Result<(), Error> {
+        for Trip { sql, values, tells } in &self.0 {
+            let mut filled = std::mem::take(&mut first);
+            filled.extend(values.iter().skip(filled.len()).map(&fill));
+            let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, filled);
             // Of each row that is found, which effect it is about comes first.
             for row in transaction.query_all_raw(statement).await? {
                 let (nth, number): (i32, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-                match usize::try_from(nth).ok().and_then(|nth| effects.get(nth)) {
-                    Some(Effect { tell: Tell::Rows(tell), .. }) => tell(report, number.unsigned_abs()),
-                    Some(Effect { tell: Tell::Each(_, tell), .. }) => tell(report, number),
+                match usize::try_from(nth).ok().and_then(|nth| tells.get(nth)) {
+                    Some(Tell::Rows(tell)) => tell(report, number.unsigned_abs()),
+                    Some(Tell::Each(_, tell)) => tell(report, number),
                     None => return Err(Error::Corrupt("an effect that nobody asked for")),
                 }
             }

@@ -194,7 +194,7 @@ impl Repository {
     pub async fn finish_removals(&self, subject: &Subject, removals: &Removals) -> Result<(), Error> {
         in_transaction!(self, "finish_removals", transaction => {
             let now = self.clock.now().0;
-            if let Some(locked) = lock_for_erasure(transaction, subject).await? {
+            if let Some(locked) = lock_for_erasure(transaction, subject, None).await? {
                 self.log_will_hold_erased();
                 note(transaction, &locked.held, removals, now).await?;
             }
@@ -219,7 +219,7 @@ impl Repository {
             let mut report = erased.report.clone();
             report.uploads_failed = removals.failed.clone();
             (report.remaining.uploads, report.remaining.objects) = (removals.failed.len() as u64, objects_left);
-            let locked = lock_for_erasure(transaction, subject).await?;
+            let locked = lock_for_erasure(transaction, subject, None).await?;
             if let Some(locked) = &locked {
                 self.log_will_hold_erased();
                 let given_up = given_up(transaction, &locked.held).await?;

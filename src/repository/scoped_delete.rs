@@ -1,16 +1,21 @@
 //! Erasing scopes of a subject's personal data, in one transaction. Of uploads with content it only notes that they are to be removed
 //! (`removal`): their objects go when it is committed.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{DeleteStatement, Expr, ExprTrait, SelectStatement, UpdateStatement},
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{DeleteStatement, Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, UpdateStatement, Value},
 };
 
 use super::{
     Error, Held, Repository,
-    accepted_request::{Accepted, keep_response},
+    accepted_request::{Accepted, keep_response, kept, some_response},
     conversation,
-    effects::Effects,
+    effects::{Effects, Written},
     entity::{
         assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, subject as subjects,
         upload as uploads, upload_embedding,
@@ -52,37 +57,42 @@ impl Repository {
         let once = terms.once.as_ref();
         let accepted = in_transaction!(self, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
-            let locked = lock_for_small_erasures(transaction, subject).await?;
+            let locked = lock_for_small_erasures(transaction, subject, once).await?;
             let now = self.clock.now().0;
             let mut erased = Erased::default();
-            if let Some(locked) = &locked {
+            let erasure = locked.as_ref().map(|locked| Erasure { held: locked.held, now });
+            let written = written(scopes, transaction.get_database_backend(), kept(once).is_some());
+            if let Some(erasure) = &erasure {
                 self.log_will_hold_erased();
                 if scopes.chosen().vault {
-                    note_objects(transaction, &locked.held, objects).await?;
+                    note_objects(transaction, &erasure.held, objects).await?;
                 }
-                let erasure = Erasure { held: locked.held, now };
-                erasure.effects(scopes).take_place(transaction, &mut erased).await?;
-                nothing_remains(&erased.report.remaining)?;
+                written.changes.take_place(transaction, &mut erased, Vec::new(), |value| erasure.fill(value)).await?;
             }
             crash_at("erasure.after_effects");
-            let Erased { mut report, uploads_to_remove, bytes_to_remove, uploads_of_others } = erased;
-            let planned = ScopesErased {
-                uploads: report.uploads + uploads_to_remove,
-                bytes: report.bytes.saturating_add(bytes_to_remove),
-                ..report.clone()
-            };
+            let planned = erased.planned();
             let plan = PlanDigest::of_scopes(subject, scopes, locked.as_ref().map_or(0, |locked| locked.revision), &planned);
             if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
                 return Err(Error::PlanChanged);
             }
-            let mut to_remove = Vec::new();
-            if let Some(locked) = locked && uploads_to_remove + uploads_of_others > 0 {
+            let (mut report, mut to_remove) = (erased.report.clone(), Vec::new());
+            if let Some(locked) = locked && erased.uploads_to_remove + erased.uploads_of_others > 0 {
                 to_remove = uploads_of(transaction, &locked.held, now).await?;
                 let failed = |upload: &PendingUpload| UploadFailure { upload_id: upload.id.clone(), error: INTERRUPTED.to_owned() };
                 report.uploads_failed = to_remove.iter().filter(|upload| upload.is_own).map(failed).collect();
-                (report.remaining.uploads, report.remaining.objects) = (uploads_to_remove, uploads_to_remove);
+                (report.remaining.uploads, report.remaining.objects) = (erased.uploads_to_remove, erased.uploads_to_remove);
             }
-            keep_response(transaction, subject, once, &report, to_remove.is_empty(), now).await?;
+            // The response says that nothing else remains; should anything, neither is kept.
+            let response = keep_response(subject, once, &report, to_remove.is_empty(), now);
+            match (&erasure, response) {
+                (Some(erasure), response) => {
+                    let kept = response.map_or_else(Vec::new, |insert| insert.build(SqliteQueryBuilder).1.0);
+                    written.checks.take_place(transaction, &mut erased, kept, |value| erasure.fill(value)).await?;
+                }
+                (None, Some(response)) => _ = transaction.execute(&response).await?,
+                (None, None) => {}
+            }
+            nothing_remains(&erased.report.remaining)?;
             crash_at("erasure.before_commit");
             Ok(Accepted::Now(ErasedScopes { report, to_remove }))
         })?;
@@ -129,12 +139,42 @@ struct Erased {
     uploads_of_others: u64,
 }
 
+impl Erased {
+    /// What will have been done when the objects are gone.
+    fn planned(&self) -> ScopesErased {
+        let Self { report, uploads_to_remove, bytes_to_remove, uploads_of_others: _ } = self;
+        ScopesErased { uploads: report.uploads + uploads_to_remove, bytes: report.bytes.saturating_add(*bytes_to_remove), ..report.clone() }
+    }
+}
+
 struct Erasure {
     held: Held,
     now: i64,
 }
 
+/// The effects of an erasure of these scopes, written for [`Erasure::STAND_IN`]: to write them takes longer than a trip to the database.
+fn written(scopes: Scopes, backend: DbBackend, keeps: bool) -> Arc<Written<Erased>> {
+    static WRITTEN: LazyLock<Mutex<HashMap<(Scopes, bool, bool), Arc<Written<Erased>>>>> = LazyLock::new(Mutex::default);
+    let mut all = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let write = || Arc::new(Erasure::STAND_IN.effects(scopes).write(backend, keeps.then(some_response)));
+    all.entry((scopes, backend == DbBackend::Sqlite, keeps)).or_insert_with(write).clone()
+}
+
 impl Erasure {
+    /// Stands for any erasure, by numbers that none has.
+    const STAND_IN: Self = Self { held: Held::of(i64::MIN), now: i64::MIN + 1 };
+
+    /// The value of this erasure for one of the stand-in.
+    fn fill(&self, value: &Value) -> Value {
+        let stand_in = Self::STAND_IN;
+        match value {
+            Value::BigInt(Some(number)) if *number == stand_in.held.subject_id => self.held.subject_id.into(),
+            Value::BigInt(Some(number)) if *number == stand_in.now => self.now.into(),
+            Value::BigInt(Some(number)) if *number == after_lease(stand_in.now) => after_lease(self.now).into(),
+            value => value.clone(),
+        }
+    }
+
     fn effects(&self, scopes: Scopes) -> Effects<Erased> {
         let held = &self.held;
         let mut effects: Effects<Erased> = Effects::none();
@@ -150,6 +190,10 @@ impl Erasure {
             effects.check(derived, |erased, rows| erased.report.remaining.compaction_cache += rows);
         }
         if chosen.vault {
+            // Before this erasure begins with its own.
+            let of_others = upload::personal_and_live().add(upload::being_removed());
+            let of_others = rows::<uploads::Entity>(held).cond_where(of_others).to_owned();
+            effects.add(of_others, |erased, rows| erased.uploads_of_others += rows);
             effects.add(self.delete_embeddings(), |_, _| {});
             effects.add_each(self.mark_uploads(), uploads::Column::SizeBytes, |erased, size| {
                 erased.report.uploads += 1;
@@ -159,10 +203,6 @@ impl Erasure {
                 erased.uploads_to_remove += 1;
                 erased.bytes_to_remove = erased.bytes_to_remove.saturating_add(size);
             });
-            let of_others = upload::personal_and_live().add(upload::being_removed());
-            let of_others = of_others.add(uploads::Column::RemovalNextAt.ne(after_lease(self.now)));
-            let of_others = rows::<uploads::Entity>(held).cond_where(of_others).to_owned();
-            effects.check(of_others, |erased, rows| erased.uploads_of_others += rows);
             let kept = upload::personal_and_live().add(uploads::Column::RemovalSince.is_null());
             let left = rows::<uploads::Entity>(held).cond_where(kept).to_owned();
             effects.check(left, |erased, rows| erased.report.remaining.uploads += rows);

@@ -9,6 +9,7 @@ use sea_orm::{
 
 use super::{
     Error, Repository,
+    accepted_request::is_accepted,
     entity::subject,
     query::{Parameter, Query, integer, text},
     reader::Reading,
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     domain::{
         category::{Categories, Category},
+        erasure::Once,
         subject::Subject,
     },
     fault::{crash_at, planted},
@@ -30,7 +32,7 @@ pub struct Held {
 
 impl Held {
     /// A subject by its number, for those who mind no epoch.
-    pub(super) fn of(subject_id: i64) -> Self {
+    pub(super) const fn of(subject_id: i64) -> Self {
         Self { subject_id, epoch: 0 }
     }
 
@@ -151,29 +153,49 @@ pub(super) struct Locked {
 }
 
 /// Locks the subject for an erasure until the transaction ends, and raises its epoch; `None` if nothing was ever held about it.
-pub(super) async fn lock_for_erasure(transaction: &DatabaseTransaction, subject: &Subject) -> Result<Option<Locked>, Error> {
-    raise(transaction, subject, None).await
+///
+/// # Errors
+/// [`Error::Conflict`] when its request was accepted before; others when the database does not answer.
+pub(super) async fn lock_for_erasure(
+    transaction: &DatabaseTransaction,
+    subject: &Subject,
+    once: Option<&Once>,
+) -> Result<Option<Locked>, Error> {
+    raise(transaction, subject, once, None).await
 }
 
 /// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
 /// longer than to change the rows. Set on the way, for a trip of its own would take as long.
-pub(super) async fn lock_for_small_erasures(transaction: &DatabaseTransaction, subject: &Subject) -> Result<Option<Locked>, Error> {
+pub(super) async fn lock_for_small_erasures(
+    transaction: &DatabaseTransaction,
+    subject: &Subject,
+    once: Option<&Once>,
+) -> Result<Option<Locked>, Error> {
     let until_its_end = (transaction.get_database_backend() == DbBackend::Postgres)
         .then(|| Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)"));
-    raise(transaction, subject, until_its_end).await
+    raise(transaction, subject, once, until_its_end).await
 }
 
-async fn raise(transaction: &DatabaseTransaction, subject: &Subject, also: Option<Expr>) -> Result<Option<Locked>, Error> {
+async fn raise(
+    transaction: &DatabaseTransaction,
+    subject: &Subject,
+    once: Option<&Once>,
+    also: Option<Expr>,
+) -> Result<Option<Locked>, Error> {
     crash_at("erasure.before_lock");
     let found = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
+    let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
     let by = i32::from(!planted("bug.epoch-not-raised"));
     let mut raise = sea_query::Query::update();
     raise.table(subject::Entity).value(subject::Column::Epoch, Expr::col(subject::Column::Epoch).add(by));
     raise
         .and_where(subject::Column::ApplicationId.eq(subject.application().as_str()))
         .and_where(subject::Column::UserToken.eq(subject.user_token().as_str()))
-        .returning(sea_query::Query::returning().exprs(found.into_iter().chain(also)));
+        .returning(sea_query::Query::returning().exprs(found.into_iter().chain([is_repeated]).chain(also)));
     let Some(row) = transaction.query_one(&raise).await? else { return Ok(None) };
+    if row.try_get_by_index(3)? {
+        return Err(Error::Conflict("the request was accepted before".to_owned()));
+    }
     let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
     Ok(Some(Locked { held, revision: row.try_get_by_index(2)? }))
 }

@@ -9,8 +9,8 @@ use crate::fault::planted;
 const TRIES: u32 = 5;
 
 /// Runs `$work` in a transaction of its own, again if others were in the way; gives what `$work` gives once that is committed. Before each
-/// try `$before` may find that it has been done already. If so, a commit of which nobody knows whether it happened is tried again too. A
-/// macro, because no closure can yet lend a transaction to a future that must be `Send`.
+/// other try `$before` may find that it has been done already. If so, a commit of which nobody knows whether it happened is tried again too.
+/// A macro, because no closure can yet lend a transaction to a future that must be `Send`.
 macro_rules! in_transaction {
     ($repository:expr, $name:literal, $transaction:ident => $work:expr) => {
         $crate::repository::transaction::in_transaction!($repository, $name, false, None, $transaction => $work)
@@ -18,7 +18,9 @@ macro_rules! in_transaction {
     ($repository:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
         let mut tries = $crate::repository::transaction::Tries::new($name);
         loop {
-            if let Some(done) = $before {
+            if tries.others_were_made()
+                && let Some(done) = $before
+            {
                 break Ok(done);
             }
             let begun = $repository.begin().await?;
@@ -46,6 +48,11 @@ impl Tries {
     /// One try has begun.
     pub(super) fn new(name: &'static str) -> Self {
         Self { name, made: 1 }
+    }
+
+    /// Whether this is not the first try.
+    pub(super) fn others_were_made(&self) -> bool {
+        self.made > 1
     }
 
     /// Whether to try again after a conflict.

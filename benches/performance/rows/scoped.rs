@@ -31,7 +31,7 @@ fn records_in(erased: &ScopedDeleteResponse) -> i32 {
     dialogues_forgotten + uploads_deleted + memory_deleted + assistants_deleted + others
 }
 
-/// Row 8: everything, of small users.
+/// Row 8: everything, of small users; then the same with a `request_id`, which both keep.
 pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let database = Database::create(engine, "bench_everything", world.folder())?;
     let key = database.migrate()?;
@@ -44,14 +44,17 @@ pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<
     if engine == Engine::Postgres {
         Shell::open(&database)?.run("VACUUM (ANALYZE);")?;
     }
-    let by_us = async || erase_by_service(world, &database, &key).await;
-    let pairs = alternate(world.rounds, by_us, async || erase_by_sql(&database).await).await?;
-    let outcomes = RECORDS.into_iter().enumerate().map(|(nth, records)| {
-        let pairs = pairs.iter().map(|(ours, sql)| (ours[nth], sql[nth])).collect();
-        let what = (format!("ScopedDelete of everything, {records} records"), "hand-written SQL");
-        Outcome::of((8, engine), what, (Goal::AtMost(1.3), 1.1), pairs, time)
-    });
-    Ok(outcomes.collect())
+    let mut outcomes = Vec::new();
+    for (keeps_request, how) in [(false, ""), (true, ", request_id")] {
+        let by_us = async || erase_by_service(world, &database, &key, keeps_request).await;
+        let pairs = alternate(world.rounds, by_us, async || erase_by_sql(&database, keeps_request).await).await?;
+        outcomes.extend(RECORDS.into_iter().enumerate().map(|(nth, records)| {
+            let pairs = pairs.iter().map(|(ours, sql)| (ours[nth], sql[nth])).collect();
+            let what = (format!("ScopedDelete of everything, {records} records{how}"), "hand-written SQL");
+            Outcome::of((8, engine), what, (Goal::AtMost(1.3), 1.1), pairs, time)
+        }));
+    }
+    Ok(outcomes)
 }
 
 /// The users with so many records.
@@ -59,13 +62,12 @@ fn users(records: u32) -> impl Iterator<Item = (u32, String)> {
     (0..USERS).map(move |nth| (records, format!("user_{records}_{nth}")))
 }
 
-async fn erase_by_service(world: &World, database: &Database, key: &str) -> anyhow::Result<Vec<Sample>> {
+async fn erase_by_service(world: &World, database: &Database, key: &str, keeps_request: bool) -> anyhow::Result<Vec<Sample>> {
     let copy = database.copy("bench_copy")?;
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, key).await?;
     let everything = |user_token: String| ScopedDeleteRequest {
-        // The dearest way: the response is kept.
-        request_id: hex::encode(&Sha256::digest(&user_token)[..16]),
+        request_id: if keeps_request { hex::encode(&Sha256::digest(&user_token)[..16]) } else { String::new() },
         user_token,
         dialogues: true,
         vault: true,
@@ -99,16 +101,16 @@ fn nothing_left(database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn erase_by_sql(database: &Database) -> anyhow::Result<Vec<Sample>> {
+async fn erase_by_sql(database: &Database, keeps_request: bool) -> anyhow::Result<Vec<Sample>> {
     let copy = database.copy("bench_copy")?;
     let mut shell = Shell::open(&copy)?;
-    shell.run(&layout::erase_everything(copy.engine, 0))?;
+    shell.run(&layout::erase_everything(copy.engine, 0, keeps_request))?;
     let mut samples = Vec::new();
     for subjects in (1..).step_by(USERS).take(RECORDS.len()) {
         copy.settle()?;
         let sample = measure(shell.pid(), &copy, async {
             for subject in subjects..subjects + i64::try_from(USERS)? {
-                shell.run(&layout::erase_everything(copy.engine, subject))?;
+                shell.run(&layout::erase_everything(copy.engine, subject, keeps_request))?;
             }
             Ok(USERS as f64)
         });
