@@ -31,5 +31,6 @@ mod scoped_delete;
 mod slow_store;
 mod sqlite_file;
 mod structure;
+mod supply_chain;
 mod vault;
 mod world;
