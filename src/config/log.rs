@@ -7,8 +7,8 @@ pub struct LogConfig {
     /// Form of the log; auto is text on a terminal and JSON elsewhere.
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "auto")]
     pub log_format: LogFormat,
-    /// What to log: levels, by module, as `tracing` has them.
-    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn")]
+    /// What to log: levels, by module, as `tracing` has them. Of libraries never more than warnings.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log_filter: String,
 }
 

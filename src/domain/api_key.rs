@@ -9,7 +9,12 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{principal::Permissions, secret::Secret, subject::ApplicationId, timestamp::Timestamp};
+use super::{
+    principal::Permissions,
+    secret::{Secret, shows_nothing},
+    subject::ApplicationId,
+    timestamp::Timestamp,
+};
 
 const PREFIX: &str = "udk_";
 const ID_BYTES: usize = 8;
@@ -68,11 +73,7 @@ impl ApiKeyDigest {
     }
 }
 
-impl fmt::Debug for ApiKeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKeyDigest(…)")
-    }
-}
+shows_nothing!(ApiKeyDigest);
 
 /// What is kept of a key.
 #[derive(Clone, Debug)]

@@ -1,6 +1,9 @@
 //! What an operation did.
 
-use super::{counts::RecordCounts, erasure::PlanDigest, limits::MAX_REJECTIONS, timestamp::Timestamp, violation::FieldViolation};
+use super::{
+    counts::RecordCounts, erasure::PlanDigest, limits::MAX_REJECTIONS, secret::shows_nothing, timestamp::Timestamp,
+    violation::FieldViolation,
+};
 
 /// What a report is stored as, so that a repeated request gets it again: the contract's own response, which this crate's domain cannot see.
 pub trait Stored: Sized {
@@ -120,13 +123,15 @@ pub struct ErasureStatus {
 }
 
 /// An upload whose object could not be removed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UploadFailure {
     /// The upload.
     pub upload_id: String,
     /// Why, for the operator.
     pub error: String,
 }
+
+shows_nothing!(UploadFailure);
 
 /// What an import did.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,4 @@
-//! Text that must never reach a log, an error or a terminal by accident.
-
-use std::fmt;
+//! What must never reach a log, an error or a terminal by accident.
 
 /// A text that neither `Debug` nor `Display` shows: there is no `Display`, and `Debug` prints a placeholder.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,8 +17,16 @@ impl From<String> for Secret {
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
+/// A `Debug` that shows the names of types, and nothing of what they hold.
+macro_rules! shows_nothing {
+    ($($holds:ty),+) => {$(
+        impl ::std::fmt::Debug for $holds {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(concat!(stringify!($holds), "(…)"))
+            }
+        }
+    )+};
 }
+pub(crate) use shows_nothing;
+
+shows_nothing!(Secret);

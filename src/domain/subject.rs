@@ -1,8 +1,6 @@
 //! Of whom: applications, user tokens, and the subject, which only an authorised principal can name.
 
-use std::fmt;
-
-use super::violation::Complaint;
+use super::{secret::shows_nothing, violation::Complaint};
 
 /// The longest user token and the longest record id, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -47,11 +45,7 @@ impl UserToken {
     }
 }
 
-impl fmt::Debug for UserToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UserToken(…)")
-    }
-}
+shows_nothing!(UserToken);
 
 /// Checks what all names have in common: present, at most [`MAX_NAME_BYTES`] long, without control characters.
 ///

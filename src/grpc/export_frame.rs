@@ -6,9 +6,13 @@ use prost::{
     encoding::{DecodeContext, WireType, skip_field},
 };
 
+use crate::domain::secret::shows_nothing;
+
 /// The bytes of one `ExportUserDataResponse`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ExportFrame(pub Bytes);
+
+shows_nothing!(ExportFrame);
 
 impl prost::Message for ExportFrame {
     fn encode_raw(&self, buf: &mut impl BufMut) {

@@ -14,6 +14,7 @@ mod frame_stream;
 mod get_erasure_status;
 mod heavy_work;
 mod import_user_data;
+pub mod methods;
 pub mod proto;
 mod scoped_delete;
 mod service;

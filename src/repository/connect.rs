@@ -10,7 +10,7 @@ use std::{
 
 use migrations::{Migrator, MigratorTrait, SchemaManager};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
     sqlx::{
         ConnectOptions as _,
         postgres::PgConnectOptions,
@@ -43,6 +43,11 @@ pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// A connection that was idle for longer is tested before it is used.
 pub(super) const IDLE: Duration = Duration::from_secs(5);
+
+/// Whether PostgreSQL logs some statements, and their parameters with them.
+const LOGS_VALUES: &str = "SELECT current_setting('log_parameter_max_length') <> '0' AND (\
+    current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1' OR \
+    current_setting('log_min_duration_sample') <> '-1' OR current_setting('log_transaction_sample_rate') <> '0')";
 
 /// The database engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -234,6 +239,18 @@ impl Repository {
         Ok(())
     }
 
+    /// Whether the database writes the values of statements into its own log: what users said, and their tokens.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn logs_values(&self) -> Result<bool, Error> {
+        if self.engine == Engine::Sqlite {
+            return Ok(false);
+        }
+        let row = self.watch.query_one_raw(Statement::from_string(DbBackend::Postgres, LOGS_VALUES)).await?;
+        Ok(row.is_some_and(|row| row.try_get_by_index(0).unwrap_or(false)))
+    }
+
     /// Ends all connections.
     ///
     /// # Errors
@@ -322,7 +339,7 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
 }
 
 fn for_service(options: PgConnectOptions) -> PgConnectOptions {
-    let options = options.application_name("userdata");
+    let options = options.application_name("userdata").options([("log_parameter_max_length_on_error", "0")]);
     match options.get_options() {
         Some(of_url) if of_url.contains("lock_timeout") => options,
         _ => options.options([("lock_timeout", LOCK_WAIT)]),

@@ -49,6 +49,8 @@ impl From<DbErr> for Error {
             DbErr::ConnectionAcquire(reason) => Self::Unavailable(reason.to_string()),
             DbErr::Conn(reason) => Self::Unavailable(reason.to_string()),
             DbErr::Exec(RuntimeErr::SqlxError(reason)) | DbErr::Query(RuntimeErr::SqlxError(reason)) => from_sqlx(reason),
+            // Their texts may quote the value.
+            DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } => Self::Corrupt("a value could not be converted"),
             _ => Self::Refused(error.to_string()),
         }
     }
@@ -77,6 +79,8 @@ pub(super) fn from_sqlx(error: &sqlx::Error) -> Error {
             Some(code) if matches!(code.get(..2), Some("08" | "53" | "57")) || matches!(code, "25006" | "8" | "10" | "13" | "14") => {
                 Error::Unavailable(reason.message().to_owned())
             }
+            // PostgreSQL: a data exception, whose message may quote the value.
+            Some(code) if code.len() == 5 && code.starts_with("22") => Error::Refused(format!("a value is not possible ({code})")),
             _ => Error::Refused(reason.message().to_owned()),
         },
         sqlx::Error::Io(_)
@@ -85,6 +89,9 @@ pub(super) fn from_sqlx(error: &sqlx::Error) -> Error {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Error::Unavailable(error.to_string()),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
+            Error::Corrupt("a value could not be read or written")
+        }
         _ => Error::Refused(error.to_string()),
     }
 }

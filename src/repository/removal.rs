@@ -50,7 +50,7 @@ const DOUBLINGS: i32 = 4;
 const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 /// An upload whose object is to be removed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PendingUpload {
     /// Its id.
     pub id: String,
@@ -61,7 +61,7 @@ pub struct PendingUpload {
 }
 
 /// Which uploads of a subject have an object in the store, as the store says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum StoredObjects {
     /// None.
     None,
@@ -72,7 +72,7 @@ pub enum StoredObjects {
 }
 
 /// What became of objects.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Removals {
     /// The uploads whose objects are gone.
     pub removed: Vec<String>,

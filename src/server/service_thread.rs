@@ -29,6 +29,7 @@ use crate::{
         auth::AuthInterceptor,
         caught::answer,
         deadline::DeadlineLayer,
+        methods::methods,
         proto::{
             self,
             server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
@@ -99,7 +100,7 @@ impl Service {
         };
         let connections = UnboundedReceiverStream::new(accepted).map(TcpStream::from_std);
         Transport::builder()
-            .layer(CallLogLayer)
+            .layer(CallLogLayer::new(methods()))
             .layer(MapResponseLayer::new(status::with_reasons))
             .layer(DeadlineLayer)
             .layer(layer_fn(|routes: Routes| service_fn(move |request| answer(routes.clone(), request))))

@@ -1,6 +1,7 @@
 //! One log line per call, written when the call has ended: when its last byte is sent, or its client is gone.
 
 use std::{
+    collections::HashSet,
     fmt::Write,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -16,6 +17,7 @@ use tower::{Layer, Service};
 use crate::domain::{counts::RecordCounts, principal::Principal};
 
 const REQUEST_ID: &str = "x-request-id";
+const UNKNOWN_METHOD: &str = "unknown";
 
 /// What is known of a running call; in the extensions of its request. The handler adds what only it knows.
 #[derive(Debug)]
@@ -136,14 +138,23 @@ fn random_id() -> String {
 }
 
 /// Puts a [`Call`] into every request, and logs it when it has ended.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CallLogLayer;
+#[derive(Clone, Debug)]
+pub struct CallLogLayer {
+    methods: Arc<HashSet<String>>,
+}
+
+impl CallLogLayer {
+    /// A log that names these methods, and no other path: that may hold anything.
+    pub fn new(methods: Arc<HashSet<String>>) -> Self {
+        Self { methods }
+    }
+}
 
 impl<S> Layer<S> for CallLogLayer {
     type Service = CallLog<S>;
 
     fn layer(&self, inner: S) -> CallLog<S> {
-        CallLog { inner }
+        CallLog { inner, methods: Arc::clone(&self.methods) }
     }
 }
 
@@ -151,6 +162,7 @@ impl<S> Layer<S> for CallLogLayer {
 #[derive(Clone, Debug)]
 pub struct CallLog<S> {
     inner: S,
+    methods: Arc<HashSet<String>>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for CallLog<S>
@@ -166,7 +178,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let call = Arc::new(Call::new(request.headers().get(REQUEST_ID), request.uri().path()));
+        let method = self.methods.get(request.uri().path()).map_or(UNKNOWN_METHOD, String::as_str);
+        let call = Arc::new(Call::new(request.headers().get(REQUEST_ID), method));
         request.extensions_mut().insert(Arc::clone(&call));
         LoggedFuture { inner: self.inner.call(request), ending: Some(Ending(call)) }
     }

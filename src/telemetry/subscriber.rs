@@ -1,11 +1,13 @@
-//! Where log lines go: standard error, as text on a terminal and as JSON elsewhere.
+//! Where log lines go: standard error, as text on a terminal and as JSON elsewhere. Of other crates only what they warn of: what they tell
+//! beside that may be what they carry, such as headers.
 
 use std::{
     io::{self, IsTerminal},
     panic::{self, PanicHookInfo},
 };
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{EnvFilter, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::log::{LogConfig, LogFormat};
 
@@ -31,7 +33,7 @@ pub fn start(config: &LogConfig) -> Result<(), LogError> {
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(at_most());
     if is_text {
         let ansi = io::stderr().is_terminal();
         registry.with(tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false)).try_init()?;
@@ -40,6 +42,15 @@ pub fn start(config: &LogConfig) -> Result<(), LogError> {
     }
     panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// What may be logged at all, whatever the operator's filter.
+fn at_most() -> Targets {
+    Targets::new()
+        .with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE)
+        // It quotes parameters of the database's URL that it does not know.
+        .with_target("sqlx_postgres::options", LevelFilter::ERROR)
+        .with_default(LevelFilter::WARN)
 }
 
 /// Logs where a panic was. Not its text: that may quote what it was about.
@@ -54,7 +65,24 @@ mod tests {
         panic::{catch_unwind, take_hook},
     };
 
+    use tracing::Level;
+
     use super::*;
+
+    #[test]
+    fn other_crates_can_only_warn() {
+        let at_most = at_most();
+        for (target, level, may) in [
+            ("userdata::telemetry::call_log", Level::TRACE, true),
+            ("h2::codec::framed_read", Level::INFO, false),
+            ("hyper::proto::h1::io", Level::DEBUG, false),
+            ("sqlx::query", Level::INFO, false),
+            ("object_store::client::retry", Level::WARN, true),
+            ("sqlx_postgres::options::parse", Level::WARN, false),
+        ] {
+            assert_eq!(at_most.would_enable(target, &level), may, "{target} at {level}");
+        }
+    }
 
     #[test]
     fn a_panic_is_logged_by_its_place_and_not_by_its_text() {

@@ -53,7 +53,7 @@ impl ContentWriter {
     /// Throws away what was written. What cannot be thrown away never appears as an object.
     pub async fn abort(mut self) {
         if let Err(error) = self.writer.abort().await {
-            tracing::debug!(%error, "content that was only partly written could not be thrown away");
+            tracing::debug!(error = super::without_answer(&error), "content that was only partly written could not be thrown away");
         }
     }
 }

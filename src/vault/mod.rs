@@ -8,7 +8,7 @@ mod unfinished;
 pub use content_writer::ContentWriter;
 pub use open::{NotAnObjectStoreUrl, ObjectStoreUrl};
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -53,12 +53,21 @@ impl From<std::io::Error> for Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        tracing::warn!(%error, "the object store failed");
+        tracing::warn!(error = without_answer(&error), "the object store failed");
         match error {
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Self::Refused,
             _ => Self::Unavailable,
         }
     }
+}
+
+/// What a store's failure says, up to the document that S3 answered with, of which only its code: the rest repeats the request, with the
+/// headers that sign it.
+fn without_answer(error: &impl Display) -> String {
+    let text = error.to_string();
+    let Some((said, answer)) = text.split_once('<') else { return text };
+    let code = answer.split_once("<Code>").and_then(|(_, rest)| rest.split_once('<')).map_or("", |(code, _)| code);
+    format!("{said}{code}")
 }
 
 /// A piece of content.
@@ -208,4 +217,17 @@ fn number(e_tag: Option<&str>) -> u64 {
     let Some(e_tag) = e_tag else { return 0 };
     let digest = Sha256::digest(e_tag);
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_answer_that_repeats_the_request_only_its_code_is_told() {
+        let answer = "status 403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>hunter2</CanonicalRequest></Error>";
+        assert_eq!(without_answer(&answer), "status 403 Forbidden: SignatureDoesNotMatch");
+        assert_eq!(without_answer(&"connection refused"), "connection refused");
+        assert_eq!(without_answer(&"status 503: <html>hunter2"), "status 503: ");
+    }
 }

@@ -29,6 +29,11 @@ on_both_engines!(
 /// In everything that is bad, so that a test sees it wherever it is repeated.
 const BAD: &str = "hunter2";
 
+/// Whether a message holds a text anywhere.
+fn holds(message: &impl prost::Message, text: &str) -> bool {
+    message.encode_to_vec().windows(text.len()).any(|bytes| bytes == text.as_bytes())
+}
+
 fn assert_silent(status: &Status) {
     let said = format!("{} {} {:?}", status.message(), String::from_utf8_lossy(status.details()), status.metadata());
     assert!(!said.contains(BAD), "{said}");
@@ -419,7 +424,7 @@ async fn every_bad_record_is_rejected_alone_by_its_path(world: World) {
         assert_eq!(found, expected);
         assert!(outcome.rejected >= 1);
         assert!(outcome.rejections.iter().all(|rejection| !rejection.description.is_empty()));
-        assert!(!format!("{outcome:?}").contains(BAD), "{expected:?}: {outcome:?}");
+        assert!(!holds(&outcome, BAD), "{expected:?}");
         assert_eq!(outcome.imported.unwrap().memories, 1 + i32::from(expected[0].contains("memories")), "{expected:?}");
     }
 
@@ -463,7 +468,7 @@ async fn a_record_that_contradicts_what_is_held_is_rejected_alone(world: World) 
     found.sort_unstable();
     assert_eq!(found, ["requests[0].assistants[0].name", "requests[0].conversations[0].messages[0].id", "requests[0].conversations[1].id"]);
     assert_eq!(outcome.rejected, 3);
-    assert!(!format!("{outcome:?}").contains(BAD));
+    assert!(!holds(&outcome, BAD));
     let after = world.rows_of(id).await;
     for (table, rows) in &before {
         let grown = usize::from(*table == "conversations");

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prost::Message as _;
 use prost_types::Timestamp;
 use userdata::grpc::proto::{
     Assistant, Category, CompactionCacheEntry, Conversation, DeleteUserMessagesResponse, ExportUserDataResponse, Feedback,
@@ -67,6 +68,11 @@ pub(crate) struct OpenContent {
     size: usize,
     data: Vec<u8>,
     path: String,
+}
+
+/// What stands for the id of a memory that has none: all of it.
+pub(crate) fn identity(memory: &Memory) -> String {
+    hex::encode(memory.encode_to_vec())
 }
 
 fn put<R>(records: &mut BTreeMap<String, R>, id: &str, record: R, count: &mut i32) {
@@ -150,7 +156,7 @@ impl User {
                 answer.reject(format!("{path}.memories[{nth}].created_at"), 1);
                 continue;
             }
-            let id = memory.object_id.clone().unwrap_or_else(|| format!("{memory:?}"));
+            let id = memory.object_id.clone().unwrap_or_else(|| identity(memory));
             put(&mut self.memories, &id, memory.clone(), &mut counts.memories);
         }
         for (nth, upload) in request.uploads.iter().enumerate() {

@@ -23,7 +23,7 @@ use userdata::grpc::proto::{
 };
 
 use crate::{
-    model::{Imported, MARK, Observed, User, abandon},
+    model::{Imported, MARK, Observed, User, abandon, identity},
     on_both_engines, records,
     world::{ACME, Client, OTHER, World},
 };
@@ -155,7 +155,7 @@ fn without_repetitions(request: &mut ImportUserDataRequest) {
         conversation.feedback.retain(|record| first(&record.id));
     }
     request.feedback.retain(|record| first(&record.id));
-    request.memories.retain(|record| first(&record.object_id.clone().unwrap_or_else(|| format!("{record:?}"))));
+    request.memories.retain(|record| first(&record.object_id.clone().unwrap_or_else(|| identity(record))));
     request.uploads.retain(|record| first(&record.id));
     request.sessions.retain(|record| first(&record.id));
     request.compaction_cache.retain(|record| first(&record.id));

@@ -45,8 +45,13 @@ const LAYERS: [Layer; 9] = [
 ];
 
 /// Of grpc, what others may name. The generated types are for cli alone: it is a client.
-const GRPC_FOR_SERVER: [&str; 7] = ["Services", "auth", "caught", "deadline", "status", "proto::server", "proto::DESCRIPTORS"];
+const GRPC_FOR_SERVER: [&str; 8] = ["Services", "auth", "caught", "deadline", "methods", "status", "proto::server", "proto::DESCRIPTORS"];
 const GRPC_FOR_CLI: [&str; 3] = ["client", "document", "proto"];
+
+/// Parts through whose hands content goes: nothing there is shown by its `Debug`, which a derive may have written.
+const SILENT: [&str; 7] = ["domain", "repository", "vault", "operations", "grpc", "server", "telemetry"];
+/// Files there that show settings.
+const TELLING: [&str; 2] = ["src/grpc/auth/verifying_keys.rs", "src/domain/principal.rs"];
 
 /// What builds a store or a server.
 const BUILDERS: [&str; 3] = ["Repository::open", "Vault::open", "Server::build"];
@@ -126,6 +131,13 @@ fn check(file: &str, text: &str) -> Vec<String> {
     if layer.is_some_and(|layer| layer.name == "domain") && (has_word(&code, "async") || has_word(&code, "await")) {
         complain("is async".to_owned());
     }
+    if layer.is_some_and(|layer| SILENT.contains(&layer.name))
+        && !TELLING.contains(&file)
+        && !file.ends_with("tests.rs")
+        && shows_debug(text)
+    {
+        complain("shows a Debug outside its tests: give the type a Display, or log what is known to be no content".to_owned());
+    }
     for path in paths(&code, module) {
         let first = path.split("::").next().unwrap_or_default();
         if first == "anyhow" && !module.starts_with("cli") && module != "main" {
@@ -156,6 +168,25 @@ fn check(file: &str, text: &str) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Whether a source shows a value by its `Debug` before its tests begin: in a format, or as a field of a line of the log.
+fn shows_debug(text: &str) -> bool {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let in_format = code.contains(":?}") || code.contains(":#?}") || code.contains("dbg!(") || code.contains("field::debug(");
+    in_format
+        || code
+            .split("tracing::")
+            .skip(1)
+            .any(|line| line.split(");").next().is_some_and(|fields| fields.contains([' ', '(']) && has_sigil(fields)))
+}
+
+/// Whether a field of a line of the log has the sigil `?`.
+fn has_sigil(fields: &str) -> bool {
+    let bytes = fields.as_bytes();
+    (1..bytes.len()).any(|at| {
+        bytes[at] == b'?' && matches!(bytes[at - 1], b' ' | b'(' | b'=') && bytes.get(at + 1).is_some_and(u8::is_ascii_alphabetic)
+    })
 }
 
 /// Places that mean nothing to a reader elsewhere, each in two halves so that this file does not name them.
@@ -332,6 +363,9 @@ fn every_rule_can_be_broken() {
         ("src/cli/common/text.rs", ""),
         ("src/vault/manager.rs", ""),
         ("tests/it/helpers.rs", ""),
+        ("src/repository/page.rs", "let a = format!(\"{row:?}\");"),
+        ("src/grpc/status.rs", "fn a() { tracing::debug!(request_id, ?request, \"called\"); }"),
+        ("src/server/run.rs", "fn a() { tracing::debug!(error = ?error, \"failed\"); }"),
         ("src/lib.rs", concat!("#![", "allow(missing_docs)]")),
         ("tests/it/world.rs", concat!("#[", "allow(\n    dead_code\n)]\nstruct A;")),
     ];
@@ -353,6 +387,10 @@ fn what_is_allowed_is_not_complained_about() {
         ("src/grpc/status.rs", "use crate::{domain::subject::Subject, operations};\nuse tonic::Status;"),
         ("src/cli/sample/user.rs", "use crate::grpc::{document::UserDocument, proto::{Memory, Upload}};"),
         ("src/server/run.rs", "use crate::grpc::{Services, proto::{self, server::import_service_server}}; let a = proto::DESCRIPTORS;"),
+        (
+            "src/grpc/status.rs",
+            "let a = work()?; tracing::debug!(%error, \"what?\"); #[cfg(test)] mod tests { fn a() { panic!(\"{b:?}\") } }",
+        ),
         ("src/cli/keys.rs", "let a: anyhow::Result<_> = Repository::open(url, 1, clock).await;"),
     ];
     for (file, text) in good {

@@ -2,8 +2,6 @@
 
 use std::{ops::ControlFlow, os::unix::fs::PermissionsExt};
 
-use sea_orm::{DbBackend, Statement};
-
 use super::*;
 use crate::repository::query::Text;
 

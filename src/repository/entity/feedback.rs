@@ -5,7 +5,7 @@ use sea_orm::entity::prelude::*;
 use super::Texts;
 use crate::repository::row::columns_in_order;
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "feedback")]
 pub(crate) struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use crate::repository::row::columns_in_order;
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "uploads")]
 pub(crate) struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
