@@ -13,6 +13,7 @@ mod deadline;
 mod delete_messages;
 mod exported;
 mod isolation;
+mod leaks;
 mod lifecycle;
 mod logs;
 mod lost_commit;
