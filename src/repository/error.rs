@@ -95,3 +95,20 @@ pub(super) fn from_sqlx(error: &sqlx::Error) -> Error {
         _ => Error::Refused(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_value_does_not_quote_it() {
+        let quoted = || "hunter2".to_owned();
+        let column = sqlx::Error::ColumnDecode { index: "episode".to_owned(), source: quoted().into() };
+        let of_sqlx = [column, sqlx::Error::Decode(quoted().into()), sqlx::Error::Encode(quoted().into())];
+        let of_sea_orm = [DbErr::Type(quoted()), DbErr::Json(quoted())];
+        let errors = of_sqlx.iter().map(from_sqlx).chain(of_sea_orm.into_iter().map(Error::from));
+        for error in errors {
+            assert!(matches!(error, Error::Corrupt(_)) && !format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+    }
+}
