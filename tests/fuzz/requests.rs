@@ -1,0 +1,129 @@
+//! Requests, as bytes that the real services decode and answer, on a database and an object store of their own.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use prost::Message;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service, ServiceExt};
+use userdata::{
+    domain::{
+        principal::{Permission, Principal},
+        subject::ApplicationId,
+        timestamp::Clock,
+    },
+    grpc::{
+        Services,
+        document::UserDocument,
+        methods::methods,
+        proto::{
+            DeleteUserMessagesRequest, ExportUserDataRequest, GetErasureStatusRequest, ScopedDeleteRequest,
+            server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
+        },
+        status,
+    },
+    operations::Stores,
+    repository::Repository,
+    telemetry::CallLogLayer,
+    vault::Vault,
+};
+
+use crate::{bounded::fuzz, mutant};
+
+const METHODS: [&str; 5] = [
+    "ImportService/ImportUserData",
+    "UserDataService/ExportUserData",
+    "UserDataService/DeleteUserMessages",
+    "UserDataService/ScopedDelete",
+    "UserDataService/GetErasureStatus",
+];
+
+#[test]
+fn a_request_is_answered_or_refused() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let services = runtime.block_on(services(folder.path(), &runtime));
+    let target = AssertUnwindSafe((runtime, services));
+    fuzz(&seeds(), move |way, message| {
+        let (runtime, services) = &*target;
+        let code = runtime.block_on(call(services, METHODS[usize::from(way) % METHODS.len()], message));
+        let expected = [Code::Ok, Code::InvalidArgument, Code::Aborted, Code::FailedPrecondition, Code::ResourceExhausted];
+        assert!(expected.contains(&code), "a request was answered with {code:?}");
+    });
+}
+
+async fn services(folder: &std::path::Path, runtime: &Runtime) -> Services {
+    let url = format!("sqlite://{}", folder.join("userdata.db").display()).parse().unwrap();
+    let repository = Repository::open(&url, 2, Clock::default()).await.unwrap();
+    repository.require_schema(true).await.unwrap();
+    let vault = Vault::open(&"memory://".parse().unwrap()).unwrap();
+    Services::new(Stores::new(repository, vault), runtime.handle().clone(), Clock::default(), CancellationToken::new())
+}
+
+/// Requests of all kinds.
+fn seeds() -> Vec<Vec<u8>> {
+    let documents = mutant::files("documents");
+    let imports = documents.iter().flat_map(|json| UserDocument::parse(json).unwrap().into_requests());
+    let mut seeds: Vec<Vec<u8>> = imports.map(|request| request.encode_to_vec()).collect();
+    let (user_token, request_id) = ("u".to_owned(), "6f1c9b52-8a2c-4b17-9d4e-3a5c7e8f9012".to_owned());
+    let export = ExportUserDataRequest {
+        user_token: user_token.clone(),
+        categories: vec![1, 2, 5],
+        resume_token: "AAAA".to_owned(),
+        ..Default::default()
+    };
+    let whole =
+        ExportUserDataRequest { user_token: user_token.clone(), include_upload_content: true, include_deleted: true, ..Default::default() };
+    let delete = DeleteUserMessagesRequest { user_token: user_token.clone(), scrub_residue: true, ..Default::default() };
+    let scoped = ScopedDeleteRequest {
+        user_token: user_token.clone(),
+        request_id,
+        vault: true,
+        dialogues: true,
+        memory: true,
+        ..Default::default()
+    };
+    let status = GetErasureStatusRequest { user_token };
+    seeds.extend([export.encode_to_vec(), whole.encode_to_vec(), delete.encode_to_vec(), scoped.encode_to_vec(), status.encode_to_vec()]);
+    seeds
+}
+
+/// Calls a method with this message, and reads its answer to the end.
+async fn call(services: &Services, method: &str, message: &[u8]) -> Code {
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_u32(u32::try_from(message.len()).unwrap());
+    body.put_slice(message);
+    let principal = Principal::ApiKey {
+        application: ApplicationId::parse("ACME").unwrap(),
+        key_id: "0123456789abcdef".to_owned(),
+        permissions: Permission::ALL.into_iter().collect(),
+    };
+    let request = http::Request::post(format!("/userdata.v1.{method}"))
+        .header("content-type", "application/grpc")
+        .extension(principal)
+        .body(Body::new(Full::new(body.freeze()).map_err(|never| match never {})))
+        .unwrap();
+    let log = CallLogLayer::new(Arc::clone(&methods()));
+    if method.starts_with("Import") {
+        answer(log.layer(ImportServiceServer::new(services.clone())), request).await
+    } else {
+        answer(log.layer(UserDataServiceServer::new(services.clone())), request).await
+    }
+}
+
+async fn answer<S, B>(service: S, request: http::Request<Body>) -> Code
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = std::convert::Infallible>,
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
+{
+    let Ok(response) = service.oneshot(request).await;
+    let response = status::with_reasons(response);
+    let at_once = Status::from_header_map(response.headers());
+    let read = response.into_body().collect().await.unwrap_or_else(|error| panic!("a body ended in the midst: {error:?}"));
+    let in_the_end = read.trailers().and_then(Status::from_header_map);
+    at_once.or(in_the_end).map(|status| status.code()).expect("an answer has a status")
+}
