@@ -59,7 +59,7 @@ pub(crate) async fn export_is_whole(server: &Server, dataset: &Dataset, token: &
         return Ok(());
     }
     let credential = Credential::api_key(APPLICATION, &dataset.key)?;
-    let client = client::Client::connect(&format!("http://{}", server.address), credential).await?;
+    let client = client::Client::connect(&format!("http://{}", server.address), client::ClientTls::default(), credential).await?;
     let request = ExportUserDataRequest { user_token: token.to_owned(), ..ExportUserDataRequest::default() };
     let mut export = client.export(request);
     while export.next().await?.is_some() {}

@@ -1,10 +1,16 @@
 //! Which server the client commands call, and as whom.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
 use clap::Args;
 
 use crate::{
     domain::secret::Secret,
-    grpc::client::{Client, Credential},
+    grpc::client::{Client, ClientIdentity, ClientTls, Credential},
 };
 
 /// The server and the credential of a client command.
@@ -22,6 +28,38 @@ pub(super) struct ServerArgs {
     /// A user's JWT; goes before an application and its key.
     #[arg(long, value_name = "JWT")]
     access_token: Option<Secret>,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// How the way to an `https://` server is secured.
+#[derive(Debug, Default, Args)]
+pub(super) struct TlsArgs {
+    /// The only CAs to believe of the server (PEM); without it, those of this machine.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// A certificate to show to the server (PEM).
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// If one cannot be read, or half of a pair is missing.
+    pub(super) fn read(&self) -> anyhow::Result<ClientTls> {
+        let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let identity = match (&self.cert, &self.key) {
+            (Some(certificate), Some(key)) => Some(ClientIdentity { certificate: read(certificate)?, key: read(key)? }),
+            (None, None) => None,
+            _ => anyhow::bail!("--cert and --key are only of use together"),
+        };
+        Ok(ClientTls { ca: self.ca.as_deref().map(read).transpose()?, identity })
+    }
 }
 
 impl ServerArgs {
@@ -35,7 +73,7 @@ impl ServerArgs {
             (None, Some(application), Some(api_key)) => Credential::api_key(application, api_key.expose())?,
             _ => anyhow::bail!("no credential: give --application and --api-key, or --access-token"),
         };
-        Ok(Client::connect(&self.server, credential).await?)
+        Ok(Client::connect(&self.server, self.tls.read()?, credential).await?)
     }
 }
 

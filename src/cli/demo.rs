@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{sample, serve::told_to_stop};
 use crate::{
-    config::{ServerConfig, auth::AuthConfig, listen::ListenConfig, log::LogConfig, storage::StorageConfig},
+    config::{ServerConfig, auth::AuthConfig, listen::ListenConfig, log::LogConfig, storage::StorageConfig, tls::TlsArgs},
     domain::{
         api_key::{ApiKey, RANDOM_BYTES},
         principal::{Permission, Permissions},
@@ -20,7 +20,7 @@ use crate::{
         timestamp::Clock,
     },
     grpc::{
-        client::{Client, Credential},
+        client::{Client, ClientTls, Credential},
         document::UserDocument,
     },
     repository::Repository,
@@ -45,6 +45,7 @@ pub(super) struct DemoArgs {
 }
 
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
+    let tls = TlsArgs::default().check(&args.listen)?;
     telemetry::start(&args.log)?;
     let clock = Clock::default();
     let folder = std::path::absolute(&args.demo_folder).context("--demo-folder")?;
@@ -59,7 +60,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let (key, is_new) = replace_key(&repository, clock).await?;
     repository.close().await?;
 
-    let config = ServerConfig { storage, listen: args.listen, auth: AuthConfig::default(), log: args.log };
+    let config = ServerConfig { storage, listen: args.listen, tls, auth: AuthConfig::default(), log: args.log };
     let server = Server::build(config, true, clock).await?;
     let address = server.address();
     let failed = CancellationToken::new();
@@ -99,7 +100,7 @@ async fn replace_key(repository: &Repository, clock: Clock) -> anyhow::Result<(S
 async fn fill(address: SocketAddr, key: &Secret) -> anyhow::Result<()> {
     // The port is bound: the connection waits until the server takes it.
     let credential = Credential::api_key(APPLICATION, key.expose())?;
-    let mut client = Client::connect(&format!("http://{address}"), credential).await?;
+    let mut client = Client::connect(&format!("http://{address}"), ClientTls::default(), credential).await?;
     let (requests, receiver) = tokio::sync::mpsc::channel(4);
     let invent = tokio::task::spawn_blocking(move || {
         for request in sample::documents(SEED, USERS, None).flat_map(UserDocument::into_requests) {

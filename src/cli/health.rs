@@ -5,14 +5,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
-use tonic::{
-    Code,
-    transport::{Endpoint, Error},
-};
+use anyhow::{anyhow, bail};
+use tonic::{Code, transport::Error};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::config::duration;
+use super::client_args::TlsArgs;
+use crate::{config::duration, grpc::client};
 
 #[derive(clap::Args, Debug)]
 pub(super) struct HealthArgs {
@@ -25,11 +23,13 @@ pub(super) struct HealthArgs {
     /// How long to wait for the answer.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse_positive)]
     timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Asks once, and fails unless the answer is SERVING.
 pub(super) async fn run(args: HealthArgs) -> anyhow::Result<()> {
-    let endpoint = Endpoint::from_shared(args.server.clone()).with_context(|| format!("--server: {:?} is no URL", args.server))?;
+    let endpoint = client::endpoint(&args.server, args.tls.read()?)?;
     let asked = async {
         // Its sources repeat each other; the last one says it.
         let unreachable = |error: Error| anyhow!("{} cannot be reached: {}", args.server, anyhow::Error::new(error).root_cause());
@@ -68,7 +68,7 @@ mod tests {
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
 
         let ask = |service: &str, server: &str| {
-            run(HealthArgs { server: server.into(), service: service.into(), timeout: Duration::from_secs(5) })
+            run(HealthArgs { server: server.into(), service: service.into(), timeout: Duration::from_secs(5), tls: TlsArgs::default() })
         };
         ask("", &server).await.unwrap();
         assert!(ask("asleep", &server).await.unwrap_err().to_string().ends_with("is NOT_SERVING"));
@@ -80,7 +80,9 @@ mod tests {
     async fn a_server_that_says_nothing_is_not_waited_for() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", silent.local_addr().unwrap());
-        let error = run(HealthArgs { server, service: String::new(), timeout: Duration::from_millis(200) }).await.unwrap_err();
+        let error = run(HealthArgs { server, service: String::new(), timeout: Duration::from_millis(200), tls: TlsArgs::default() })
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("did not answer within"), "{error}");
     }
 }

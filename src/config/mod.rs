@@ -10,11 +10,13 @@ pub mod layers;
 pub mod listen;
 pub mod log;
 pub mod storage;
+pub mod tls;
 
 use auth::{AuthArgs, AuthConfig};
 use listen::ListenConfig;
 use log::LogConfig;
 use storage::{StorageArgs, StorageConfig};
+use tls::{TlsArgs, TlsFiles};
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,9 @@ pub struct ServerArgs {
     /// Where to listen, and how long.
     #[command(flatten)]
     pub listen: ListenConfig,
+    /// How the way is secured.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Whom to believe.
     #[command(flatten)]
     pub auth: AuthArgs,
@@ -54,6 +59,8 @@ pub struct ServerConfig {
     pub storage: StorageConfig,
     /// Where to listen, and how long.
     pub listen: ListenConfig,
+    /// How the way is secured; `None` is plain text, which was asked for or stays on this machine.
+    pub tls: Option<TlsFiles>,
     /// Whom to believe.
     pub auth: AuthConfig,
     /// What to log.
@@ -66,7 +73,8 @@ impl ServerArgs {
     /// # Errors
     /// Which flag cannot be used, and why.
     pub fn check(self) -> Result<ServerConfig, Error> {
-        Ok(ServerConfig { storage: self.storage.check()?, listen: self.listen, auth: self.auth.check()?, log: self.log })
+        let tls = self.tls.check(&self.listen)?;
+        Ok(ServerConfig { storage: self.storage.check()?, listen: self.listen, tls, auth: self.auth.check()?, log: self.log })
     }
 }
 
@@ -101,6 +109,8 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let text = r#"
             listen = "0.0.0.0:9"
+            tls_cert = "certificate.pem"
+            tls_key = "key.pem"
             drain_timeout = "3s"
             database_url = "postgres://anna:hunter2@db/userdata"
             log_format = "json"
@@ -128,6 +138,7 @@ mod tests {
         let args = format!("{server:?}");
         let config = server.args.check().unwrap();
         assert_eq!((config.listen.listen.port(), config.listen.drain_timeout), (9, Duration::from_secs(3)));
+        assert_eq!(config.tls.as_ref().unwrap().key.to_str(), Some("key.pem"));
         assert_eq!(config.log.log_format, log::LogFormat::Json);
         let issuers: Vec<_> = config.auth.issuers.iter().map(|issuer| (issuer.issuer.as_str(), issuer.application.as_str())).collect();
         assert_eq!(issuers, [("https://id.example", "DEMO"), ("https://other.example", "OTHER")]);

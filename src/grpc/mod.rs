@@ -1,5 +1,6 @@
 //! All that knows tonic and prost. Absent on purpose: SQL, and what an operation does.
 
+pub mod arrival;
 pub mod auth;
 pub mod caught;
 pub mod client;

@@ -60,6 +60,12 @@ pub fn deadline_exceeded() -> Status {
     with_reason(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message, |_| ())
 }
 
+/// The answer to a call whose request does not arrive.
+pub fn request_incomplete() -> Status {
+    let message = "the rest of the request did not arrive in time; send it without long breaks";
+    with_reason(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message, |_| ())
+}
+
 /// The answer to a caller who may not do this.
 pub fn not_permitted(reason: &NotPermitted) -> Status {
     with_reason(Code::PermissionDenied, ErrorReason::NotPermitted, reason.to_string(), |_| ())

@@ -1,16 +1,27 @@
 //! The composition root: build (stores open, port bound, address known), run, drain.
 
 mod accept;
+mod activity;
+mod connection;
+mod descriptors;
 mod file_removal;
 mod health;
 pub mod key_refresh;
+mod metered;
 mod run;
 mod service_thread;
+mod slots;
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::net::TcpListener;
 
+use self::{
+    descriptors::connections_that_fit,
+    slots::Slots,
+    tls::{Tls, TlsError},
+};
 use crate::{
     config::{ServerConfig, listen::ListenConfig},
     domain::timestamp::Clock,
@@ -52,9 +63,9 @@ pub enum Error {
     /// The contract's own descriptors.
     #[error("the service cannot describe itself: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The transport.
-    #[error("the server failed: {0}")]
-    Transport(#[from] tonic::transport::Error),
+    /// The files that TLS is made of.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A thread that is to serve.
     #[error("no thread to serve with: {0}; are there too many processes?")]
     Thread(std::io::Error),
@@ -72,6 +83,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     config: ListenConfig,
+    tls: Option<Arc<Tls>>,
+    slots: Arc<Slots>,
     clock: Clock,
 }
 
@@ -94,17 +107,24 @@ impl Server {
         let issuers = Arc::new(Issuers::new(&config.auth)?);
         let keys = Arc::new(KeyRing::default());
         key_refresh::refresh(&keys, &repository).await.map_err(database)?;
+        let tls = match config.tls {
+            Some(files) => Some(Arc::new(Tls::open(files, &config.listen).await?)),
+            None => None,
+        };
+        let fit = connections_that_fit(config.listen.max_connections, config.storage.database_max_connections);
+        let slots = Slots::new(fit, config.listen.max_connections_per_peer as usize);
         let listen = |error| Error::Listen { address: config.listen.listen, error };
         let listener = TcpListener::bind(config.listen.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         tracing::info!(
             %address,
+            tls = tls.is_some(),
             database = %config.storage.database,
             object_store = %config.storage.object_store,
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        Ok(Self { repository, vault, keys, issuers, listener, address, config: config.listen, clock })
+        Ok(Self { repository, vault, keys, issuers, listener, address, config: config.listen, tls, slots, clock })
     }
 
     /// Where it listens.

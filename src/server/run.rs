@@ -29,7 +29,7 @@ impl Server {
     /// Serves until `stop` is ready, then drains.
     ///
     /// # Errors
-    /// When the transport fails.
+    /// When a thread that serves fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let stopping = CancellationToken::new();
         let cut = CancellationToken::new();
@@ -45,10 +45,18 @@ impl Server {
         let watch = tokio::spawn(health::watch(reporter.clone(), self.repository.clone(), stopping.clone()));
         let refresh = tokio::spawn(key_refresh::keep_fresh(self.keys.clone(), self.repository.clone(), stopping.clone()));
 
+        let (tls, renewing) = (self.tls.clone(), stopping.clone());
+        let renew = tokio::spawn(async move {
+            if let Some(tls) = tls {
+                tls.keep_fresh(renewing).await;
+            }
+        });
+
         let stores = Stores::new(self.repository.clone(), self.vault);
         let removing = tokio::spawn(file_removal::keep_removing(stores.clone(), stopping.clone()));
         let service = Service {
             config: self.config,
+            tls: self.tls,
             services: Services::new(stores, Handle::current(), self.clock, cut.clone()),
             health: reporter.clone(),
             authenticate: AuthInterceptor::new(self.keys, self.issuers, self.clock),
@@ -61,7 +69,7 @@ impl Server {
             connections.push(thread.connections);
             served.push(async { thread.served.await.unwrap_or(Err(Error::ThreadPanicked)) });
         }
-        let accepting = stopping.clone().run_until_cancelled_owned(accept(self.listener, connections));
+        let accepting = stopping.clone().run_until_cancelled_owned(accept(self.listener, self.slots, connections));
         let serve = async {
             let mut served = try_join_all(served);
             tokio::select! {
@@ -90,7 +98,7 @@ impl Server {
         stopping.cancel();
         drop(end);
         // No task can fail; all end at once.
-        let _ = tokio::join!(watch, refresh, removing);
+        let _ = tokio::join!(watch, refresh, renew, removing);
         served?;
         if let Ok(Err(error)) = tokio::time::timeout(last_words, self.repository.close()).await {
             tracing::warn!(%error, "the database could not be closed");

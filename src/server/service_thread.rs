@@ -1,31 +1,40 @@
 //! The threads that serve connections: one for each processor, each with a runtime of its own, so that nothing of a small call ever moves
 //! to another thread. To wake one costs as much as half such a call (docs/adr/threads.md).
 
-use std::{num::NonZero, thread};
+use std::{io, num::NonZero, sync::Arc, thread};
 
 use tokio::{
     net::TcpStream,
     runtime::Builder,
     sync::{mpsc, oneshot},
 };
-use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tonic::{
     service::{InterceptorLayer, Routes},
-    transport::server::Server as Transport,
+    transport::server::TcpConnectInfo,
 };
 use tonic_health::{
     pb::health_server::HealthServer,
     server::{HealthReporter, HealthService},
 };
-use tower::{Layer, layer::layer_fn, service_fn, util::MapResponseLayer};
+use tower::{
+    Layer, ServiceBuilder,
+    layer::layer_fn,
+    service_fn,
+    util::{MapRequestLayer, MapResponseLayer},
+};
 
-use super::{Error, accept::Accepted};
+use super::{
+    Error,
+    accept::Accepted,
+    connection::{self, Patience, http2},
+    tls::Tls,
+};
 use crate::{
     config::listen::ListenConfig,
     domain::limits::MAX_REQUEST_BYTES,
     grpc::{
-        Services,
+        Services, arrival,
         auth::AuthInterceptor,
         caught::answer,
         deadline::DeadlineLayer,
@@ -39,13 +48,12 @@ use crate::{
     telemetry::CallLogLayer,
 };
 
-/// The largest head of a request: a JWT of 4 KiB and what usually comes with it.
-const MAX_HEADERS: u32 = 16 * 1024;
-
 /// What is served, and how. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) config: ListenConfig,
+    /// `None` is plain text.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) services: Services,
     pub(super) health: HealthReporter,
     pub(super) authenticate: AuthInterceptor,
@@ -72,7 +80,7 @@ impl Service {
     /// Serves in a thread of its own.
     ///
     /// # Errors
-    /// When the system gives no thread or no runtime.
+    /// When the system gives no thread or no runtime, or the service cannot describe itself.
     pub(super) fn start(self) -> Result<ServiceThread, Error> {
         let (connections, accepted) = mpsc::unbounded_channel();
         let (end, served) = oneshot::channel();
@@ -88,35 +96,60 @@ impl Service {
         Ok(ServiceThread { connections, served })
     }
 
-    async fn serve(self, accepted: mpsc::UnboundedReceiver<Accepted>) -> Result<(), Error> {
-        let Self { config, services, health, authenticate, stopping, .. } = self;
-        let authenticate = InterceptorLayer::new(authenticate);
-        let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
-        let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
-        let describe = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        };
-        let connections = UnboundedReceiverStream::new(accepted).map(TcpStream::from_std);
-        Transport::builder()
+    async fn serve(self, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> Result<(), Error> {
+        let Self { config, tls, services, health, authenticate, stopping, .. } = self;
+        let service = ServiceBuilder::new()
             .layer(CallLogLayer::new(methods()))
             .layer(MapResponseLayer::new(status::with_reasons))
             .layer(DeadlineLayer)
+            .layer(MapRequestLayer::new(move |request| arrival::within(config.request_timeout, request)))
             .layer(layer_fn(|routes: Routes| service_fn(move |request| answer(routes.clone(), request))))
-            .max_concurrent_streams(config.max_concurrent_streams)
-            .http2_max_pending_accept_reset_streams(Some(config.max_error_resets as usize))
-            .http2_max_local_error_reset_streams(Some(config.max_error_resets as usize))
-            .http2_max_header_list_size(MAX_HEADERS)
-            .http2_keepalive_interval(Some(config.keepalive_interval))
-            .http2_keepalive_timeout(Some(config.keepalive_timeout))
-            .add_service(HealthServer::new(HealthService::from_health_reporter(health)))
-            .add_service(describe().build_v1()?)
-            .add_service(describe().build_v1alpha()?)
-            .add_service(authenticate.layer(users))
-            .add_service(authenticate.layer(imports))
-            .serve_with_incoming_shutdown(connections, stopping.cancelled_owned())
-            .await?;
+            .service(routes(services, health, authenticate)?);
+        let http2 = http2(&config);
+        let patience = Patience { first_request: config.first_request_timeout, idle: config.idle_timeout };
+        let connections = TaskTracker::new();
+        while let Some(Some(Accepted { socket, peer, slot })) = stopping.run_until_cancelled(accepted.recv()).await {
+            let (tls, http2, service, stopping) = (tls.clone(), http2.clone(), service.clone(), stopping.clone());
+            connections.spawn(async move {
+                let _slot = slot;
+                match stopping.run_until_cancelled(begin(socket, tls.as_deref())).await {
+                    Some(Ok((io, info))) => connection::serve(io, info, &http2, service, patience, &stopping).await,
+                    Some(Err(error)) => tracing::debug!(%peer, %error, "a connection has failed before HTTP"),
+                    None => {}
+                }
+            });
+        }
+        connections.close();
+        connections.wait().await;
         Ok(())
     }
+}
+
+type Io = Either<TcpStream, Box<tokio_rustls::server::TlsStream<TcpStream>>>;
+
+async fn begin(socket: std::net::TcpStream, tls: Option<&Tls>) -> io::Result<(Io, TcpConnectInfo)> {
+    let socket = TcpStream::from_std(socket)?;
+    let info = TcpConnectInfo { local_addr: socket.local_addr().ok(), remote_addr: socket.peer_addr().ok() };
+    let io = match tls {
+        None => Either::Left(socket),
+        Some(tls) => Either::Right(Box::new(tls.accept(socket).await?)),
+    };
+    Ok((io, info))
+}
+
+fn routes(services: Services, health: HealthReporter, authenticate: AuthInterceptor) -> Result<Routes, Error> {
+    let authenticate = InterceptorLayer::new(authenticate);
+    let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let describe = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(HealthServer::new(HealthService::from_health_reporter(health)))
+        .add_service(describe().build_v1()?)
+        .add_service(describe().build_v1alpha()?)
+        .add_service(authenticate.layer(users))
+        .add_service(authenticate.layer(imports));
+    Ok(routes.prepare())
 }

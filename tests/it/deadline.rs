@@ -38,16 +38,21 @@ const DELETE_MESSAGES: &str = "userdata.v1.UserDataService/DeleteUserMessages";
 const IMPORT: &str = "userdata.v1.ImportService/ImportUserData";
 
 /// A call on a connection of its own.
-struct RawCall {
-    requests: SendStream<Bytes>,
-    response: client::ResponseFuture,
+pub(crate) struct RawCall {
+    pub(crate) requests: SendStream<Bytes>,
+    pub(crate) response: client::ResponseFuture,
 }
 
 impl RawCall {
-    async fn begin(world: &World, method: &str, grpc_timeout: &str) -> Self {
+    pub(crate) async fn begin(world: &World, method: &str, grpc_timeout: &str) -> Self {
         let socket = TcpStream::connect(world.address).await.unwrap();
         let (client, connection) = client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
+        Self::on(client, world, method, grpc_timeout).await
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) async fn on(client: client::SendRequest<Bytes>, world: &World, method: &str, grpc_timeout: &str) -> Self {
         let request = Request::post(format!("http://{}/{method}", world.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -60,13 +65,19 @@ impl RawCall {
         Self { requests, response }
     }
 
-    fn send(&mut self, message: &impl Message, is_last: bool) {
+    pub(crate) fn send(&mut self, message: &impl Message, is_last: bool) {
         let mut framed = BytesMut::new();
         framed.put_u8(0);
         framed.put_u32(u32::try_from(message.encoded_len()).unwrap());
         message.encode(&mut framed).unwrap();
         self.requests.send_data(framed.freeze(), is_last).unwrap();
     }
+}
+
+/// The status that a call ends with.
+pub(crate) async fn status_of(response: client::ResponseFuture) -> Status {
+    let (head, mut body) = response.await.unwrap().into_parts();
+    ending(&head.headers, &mut body).await.0
 }
 
 /// How a call ended, and how many bytes it gave before.

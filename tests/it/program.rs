@@ -30,16 +30,11 @@ impl Program {
     }
 
     fn start_with(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_userdata"))
-            .current_dir(folder)
-            .args(arguments)
-            .env_clear()
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(folder, Command::new(env!("CARGO_BIN_EXE_userdata")).args(arguments).env_clear().envs(environment.iter().copied()))
+    }
+
+    fn run(folder: &Path, command: &mut Command) -> Self {
+        let mut child = command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let readers = vec![collect(child.stdout.take().unwrap(), &stdout), collect(child.stderr.take().unwrap(), &stderr)];
         Self { child, stdout, stderr, readers }
@@ -54,6 +49,18 @@ impl Program {
     pub(crate) fn serve_with(folder: &Path, environment: &[(&str, &str)], database_url: &str, more: &[&str]) -> Self {
         let serve = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--database-url", database_url];
         Self::start_with(folder, environment, &[&serve, more].concat())
+    }
+
+    /// The same, with limits that the shell's `ulimit` sets.
+    pub(crate) fn serve_limited(folder: &Path, limits: &str, database_url: &str) -> Self {
+        let program = format!("ulimit {limits}; exec {} \"$@\"", env!("CARGO_BIN_EXE_userdata"));
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--database-url", database_url];
+        Self::run(folder, Command::new("sh").args(["-c", &program, "sh"]).args(serve))
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens, as its log says, once it does.

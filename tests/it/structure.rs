@@ -45,7 +45,7 @@ const LAYERS: [Layer; 9] = [
 ];
 
 /// Of grpc, what others may name. The generated types are for cli alone: it is a client.
-const GRPC_FOR_SERVER: [&str; 8] = ["Services", "auth", "caught", "deadline", "methods", "status", "proto::server", "proto::DESCRIPTORS"];
+const GRPC_FOR_SERVER: [&str; 9] = ["Services", "arrival", "auth", "caught", "deadline", "methods", "status", "proto::server", "proto::DESCRIPTORS"];
 const GRPC_FOR_CLI: [&str; 3] = ["client", "document", "proto"];
 
 /// Parts through whose hands content goes: nothing there is shown by its `Debug`, which a derive may have written.

@@ -1,6 +1,7 @@
 //! The client of the service: connects, shows its credential, and says in one line what a status means. Absent on purpose: what is done with
 //! the records (`cli`).
 
+mod endpoint;
 mod export;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,14 @@ use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, ClientTlsConfig, Endpoint},
+    transport::Channel,
 };
 use tonic_types::StatusExt;
 
-pub use self::export::Export;
+pub use self::{
+    endpoint::{ClientIdentity, ClientTls, endpoint},
+    export::Export,
+};
 use super::{document::DocumentError, proto};
 use crate::domain::limits::MAX_REQUEST_BYTES;
 
@@ -33,6 +37,12 @@ pub enum ClientError {
     /// Not an address of a server.
     #[error("the server's address is not valid; write it as http://host:port or https://host:port")]
     Address,
+    /// Certificates or a key that cannot be used.
+    #[error("the certificates or the key for TLS cannot be used: {0}")]
+    Tls(String),
+    /// Files for TLS, and an address without it.
+    #[error("the server's address begins with http://, so nothing would be encrypted, whatever certificates are given; write https://")]
+    NoTls,
     /// A credential that cannot travel in a header.
     #[error("the credential holds characters that no credential has; check how it was pasted")]
     Credential,
@@ -119,15 +129,8 @@ impl Client {
     ///
     /// # Errors
     /// If the address is wrong or nobody answers there.
-    pub async fn connect(server: &str, credential: Credential) -> Result<Self, ClientError> {
-        let mut endpoint = Endpoint::from_shared(server.to_owned()).map_err(|_| ClientError::Address)?;
-        match endpoint.uri().scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(|_| ClientError::Address)?
-            }
-            _ => return Err(ClientError::Address),
-        }
+    pub async fn connect(server: &str, tls: ClientTls, credential: Credential) -> Result<Self, ClientError> {
+        let endpoint = endpoint(server, tls)?;
         let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEP_ALIVE).max_frame_size(FRAME_BYTES);
         let channel =
             endpoint.connect().await.map_err(|error| ClientError::Unreachable { server: server.to_owned(), cause: root_cause(&error) })?;

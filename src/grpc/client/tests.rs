@@ -70,7 +70,8 @@ async fn export(streams: Vec<Vec<Answer>>) -> (Result<Vec<Item>, ClientError>, V
     let service = UserDataServiceServer::from_arc(Arc::clone(&scripted));
     let server = tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
 
-    let client = Client::connect(&format!("http://{address}"), Credential::access_token("jwt").unwrap()).await.unwrap();
+    let client =
+        Client::connect(&format!("http://{address}"), ClientTls::default(), Credential::access_token("jwt").unwrap()).await.unwrap();
     let mut export = client.export(ExportUserDataRequest { user_token: "u".to_owned(), ..ExportUserDataRequest::default() });
     let mut items = Vec::new();
     let result = loop {
@@ -168,7 +169,7 @@ fn a_status_is_told_in_one_line_with_paths_and_reason() {
 async fn addresses_that_are_none_are_refused() {
     for server in ["localhost:1", "ftp://localhost", "http://", ""] {
         let credential = Credential::access_token("x").unwrap();
-        assert!(matches!(Client::connect(server, credential).await, Err(ClientError::Address)), "{server}");
+        assert!(matches!(Client::connect(server, ClientTls::default(), credential).await, Err(ClientError::Address)), "{server}");
     }
 }
 

@@ -1,0 +1,112 @@
+//! How many connections are open: in all, and of one peer.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The places that connections take.
+pub(super) struct Slots {
+    max: usize,
+    max_per_peer: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    total: usize,
+    /// Peers without a connection are not in it.
+    by_peer: HashMap<IpAddr, usize>,
+}
+
+/// The place of one connection, free again when this is dropped.
+pub(super) struct Slot {
+    slots: Arc<Slots>,
+    peer: IpAddr,
+}
+
+impl Slots {
+    /// So many, and so many for one peer; 0 is no bound for that.
+    pub(super) fn new(max: usize, max_per_peer: usize) -> Arc<Self> {
+        let max_per_peer = if max_per_peer == 0 { max } else { max_per_peer };
+        Arc::new(Self { max, max_per_peer, taken: Mutex::default() })
+    }
+
+    /// A place for a connection from there, if there is one.
+    ///
+    /// # Errors
+    /// Which bound is reached.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, &'static str> {
+        let peer = peer(address);
+        let mut taken = self.taken();
+        if taken.total >= self.max {
+            return Err("there are --max-connections");
+        }
+        let of_peer = taken.by_peer.entry(peer).or_default();
+        if *of_peer >= self.max_per_peer {
+            return Err("its peer has --max-connections-per-peer");
+        }
+        *of_peer += 1;
+        taken.total += 1;
+        Ok(Slot { slots: Arc::clone(self), peer })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut taken = self.slots.taken();
+        taken.total -= 1;
+        if let Entry::Occupied(mut of_peer) = taken.by_peer.entry(self.peer) {
+            *of_peer.get_mut() -= 1;
+            if *of_peer.get() == 0 {
+                of_peer.remove();
+            }
+        }
+    }
+}
+
+/// What counts as one peer: an IPv4 address, or the /64 that one IPv6 machine usually has to itself.
+fn peer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_its_share_and_all_together_theirs() {
+        let slots = Slots::new(3, 2);
+        let take = |address: &str| slots.take(address.parse().unwrap());
+        let first = take("10.0.0.1").ok().unwrap();
+        let _second = take("::ffff:10.0.0.1").ok().unwrap();
+        assert!(take("10.0.0.1").err().unwrap().contains("per-peer"));
+        let _third = take("2001:db8::1").ok().unwrap();
+        assert!(!take("2001:db8::2").err().unwrap().contains("per-peer"));
+        drop(first);
+        let _again = take("2001:db8::ffff:1").ok().unwrap();
+        drop(_again);
+        take("10.0.0.1").ok().unwrap();
+        assert_eq!(slots.taken().by_peer.len(), 2);
+    }
+
+    #[test]
+    fn the_machines_of_an_ipv6_network_are_one_peer_and_without_a_share_peers_are_not_counted() {
+        let slots = Slots::new(3, 1);
+        let _first = slots.take("2001:db8::1".parse().unwrap()).ok().unwrap();
+        assert!(slots.take("2001:db8::2".parse().unwrap()).is_err());
+        assert!(slots.take("2001:db8:0:1::1".parse().unwrap()).is_ok());
+
+        let slots = Slots::new(3, 0);
+        let _taken: Vec<_> = (0..3).map(|_| slots.take("10.0.0.1".parse().unwrap()).ok().unwrap()).collect();
+        assert!(slots.take("10.0.0.1".parse().unwrap()).is_err());
+    }
+}
