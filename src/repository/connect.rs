@@ -45,7 +45,7 @@ pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
 pub(super) const IDLE: Duration = Duration::from_secs(5);
 
 /// Whether PostgreSQL logs some statements, and their parameters with them.
-const LOGS_VALUES: &str = "SELECT current_setting('log_parameter_max_length') <> '0' AND (\
+const LOGS_VALUES: &str = "SELECT current_setting('log_error_verbosity') <> 'terse' AND current_setting('log_parameter_max_length') <> '0' AND (\
     current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1' OR \
     current_setting('log_min_duration_sample') <> '-1' OR current_setting('log_transaction_sample_rate') <> '0')";
 

@@ -100,7 +100,9 @@ impl Server {
             Repository::open(&config.storage.database, config.storage.database_max_connections, clock).await.map_err(database)?;
         repository.require_schema(migrate).await.map_err(database)?;
         if repository.logs_values().await.map_err(database)? {
-            tracing::warn!("PostgreSQL logs statements with their values, which are personal data: set log_parameter_max_length to 0");
+            tracing::warn!(
+                "PostgreSQL logs statements with their values, which are personal data: set log_error_verbosity to terse for its role"
+            );
         }
         let vault = Vault::open(&config.storage.object_store)
             .map_err(|error| Error::ObjectStore { place: config.storage.object_store.to_string(), error })?;
