@@ -12,11 +12,12 @@ use migrations::{Migrator, MigratorTrait, SchemaManager};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
     sqlx::{
-        ConnectOptions as _,
+        ConnectOptions as _, Connection as _,
         postgres::PgConnectOptions,
         sqlite::{SqliteAutoVacuum, SqliteJournalMode, SqliteSynchronous},
     },
 };
+use tokio::time::timeout;
 
 use super::{
     Error, Repository,
@@ -37,6 +38,12 @@ const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 /// How long a statement waits for another call's lock on a subject, on PostgreSQL, before the transaction is tried again;
 /// unless the database's URL says how long.
 const LOCK_WAIT: &str = "10s";
+
+/// How often PostgreSQL looks, while it works on a statement, whether anybody still waits for it; unless the database's URL says how often.
+const CLIENT_CHECK: &str = "1s";
+
+/// How long the statement of a call that was dropped may go on before its connection is closed, which ends it (`CLIENT_CHECK`).
+const LAST_STATEMENT: Duration = Duration::from_secs(1);
 
 /// How long a call waits for a connection before it is told that the database is away.
 pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
@@ -334,16 +341,21 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
         .test_before_acquire_if_idle_for(IDLE)
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
-        .map_sqlx_postgres_opts(for_service);
+        .map_sqlx_postgres_opts(for_service)
+        .map_sqlx_postgres_pool_opts(|options| {
+            // What a dropped call has left unanswered comes before the answer to this.
+            options.after_release(|connection, _| {
+                Box::pin(async move { Ok(matches!(timeout(LAST_STATEMENT, connection.ping()).await, Ok(Ok(())))) })
+            })
+        });
     Ok(Database::connect(options).await?)
 }
 
 fn for_service(options: PgConnectOptions) -> PgConnectOptions {
-    let options = options.application_name("userdata").options([("log_parameter_max_length_on_error", "0")]);
-    match options.get_options() {
-        Some(of_url) if of_url.contains("lock_timeout") => options,
-        _ => options.options([("lock_timeout", LOCK_WAIT)]),
-    }
+    let of_url = options.get_options().unwrap_or_default().to_owned();
+    let settings =
+        [("lock_timeout", LOCK_WAIT), ("client_connection_check_interval", CLIENT_CHECK), ("log_parameter_max_length_on_error", "0")];
+    options.application_name("userdata").options(settings.into_iter().filter(|(name, _)| !of_url.contains(name)))
 }
 
 #[cfg(test)]

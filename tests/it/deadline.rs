@@ -202,3 +202,30 @@ async fn on_postgres_a_call_that_is_cut_while_its_transaction_begins_leaves_none
     hold.send_replace(false);
     eventually("no transaction is open", async || world.query(open).await.is_empty()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_the_statements_of_calls_that_ended_at_their_deadline_end_too() {
+    let mut world = World::start(Engine::Postgres).await;
+    import_anna(&world, 10).await;
+    // Longer than this test is patient.
+    let url = format!("{}?options=-c%20lock_timeout%3D10min", world.database_url);
+    world.config.storage.database = url.parse().unwrap();
+    world.restart().await;
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'userdata' \
+                   AND wait_event_type = 'Lock'";
+    let in_the_way = world.database.begin().await.unwrap();
+    in_the_way.execute_unprepared("LOCK TABLE messages, conversations").await.unwrap();
+
+    let mut delete = RawCall::begin(&world, DELETE_MESSAGES, "2S").await;
+    delete.send(&DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() }, true);
+    let mut export = RawCall::begin(&world, EXPORT, "2S").await;
+    export.send(&ExportUserDataRequest { user_token: "anna".into(), ..Default::default() }, true);
+    eventually("both wait", async || world.query(waiting).await.len() == 2).await;
+    for call in [delete, export] {
+        let (head, mut body) = call.response.await.unwrap().into_parts();
+        let (status, _) = ending(&head.headers, &mut body).await;
+        assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+    }
+    eventually("neither waits any more", async || world.query(waiting).await.is_empty()).await;
+    in_the_way.rollback().await.unwrap();
+}
