@@ -52,7 +52,7 @@ impl Repository {
     ) -> Result<Option<(bool, R)>, Error> {
         let Some(Once { id, digest }) = once else { return Ok(None) };
         let parameters = [Parameter::Text(application.as_str()), Parameter::Text(id.as_str())];
-        let mut reading = self.reading().await?;
+        let mut reading = self.reading(application).await?;
         let found = reading.one(&BY_ID, &parameters, |row| Ok((row.bytes(0)? == digest, R::from_bytes(row.bytes(1)?), row.get(2)?)));
         match found.await? {
             None => Ok(None),

@@ -24,6 +24,7 @@ use super::{
     error::from_sqlx,
     postgres_reader::PostgresReader,
     reader::Reader,
+    share::Shares,
     sqlite_log::{self, SqliteLog},
     sqlite_reader::SqliteReader,
 };
@@ -168,18 +169,20 @@ impl Repository {
         Ok(match engine {
             Engine::Sqlite => {
                 let SqliteConnections { write, read, watch, log } = open_sqlite(url).await?;
-                Self { engine, write, read: Reader::Sqlite(read), watch, log: Some(log), clock }
+                let write_shares = Shares::of(1, SQLITE_WRITE_QUEUE);
+                Self { engine, write, read: Reader::Sqlite(read), watch, write_shares, log: Some(log), clock }
             }
             Engine::Postgres => {
                 let readers = (max_connections / 2).max(1);
-                let write = open_postgres(url, max_connections.saturating_sub(readers)).await?;
+                let writers = max_connections.saturating_sub(readers);
+                let (write, write_shares) = (open_postgres(url, writers).await?, Shares::of(writers, ACQUIRE));
                 let watch = open_postgres(url, 1).await?;
                 let options: PgConnectOptions = url.url.as_str().parse().map_err(|error| from_sqlx(&error))?;
                 // A read finds a subject's rows by the table's key, whoever the subject is: to plan it again takes longer than to read a
                 // small user.
                 let options = for_service(options).options([("plan_cache_mode", "force_generic_plan")]);
                 let read = PostgresReader::new(options.disable_statement_logging(), readers);
-                Self { engine, write, read: Reader::Postgres(read), watch, log: None, clock }
+                Self { engine, write, read: Reader::Postgres(read), watch, write_shares, log: None, clock }
             }
         })
     }

@@ -71,18 +71,22 @@ impl From<rusqlite::Error> for Error {
 
 pub(super) fn from_sqlx(error: &sqlx::Error) -> Error {
     match error {
-        sqlx::Error::Database(reason) => match reason.code().as_deref() {
-            // PostgreSQL: serialization failure, deadlock, lock not available. SQLite: busy, busy snapshot, locked.
-            Some("40001" | "40P01" | "55P03" | "5" | "517" | "6") => Error::Conflict(reason.message().to_owned()),
-            // PostgreSQL: connection exceptions, insufficient resources, operator intervention, read-only. SQLite: read-only, I/O, full,
-            // cannot open.
-            Some(code) if matches!(code.get(..2), Some("08" | "53" | "57")) || matches!(code, "25006" | "8" | "10" | "13" | "14") => {
-                Error::Unavailable(reason.message().to_owned())
+        sqlx::Error::Database(reason) => {
+            let code = reason.code().unwrap_or_default();
+            // SQLite's codes say more above their first eight bits.
+            let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
+            match (&*code, sqlite) {
+                // PostgreSQL: serialization failure, deadlock, lock not available. SQLite: busy, locked.
+                ("40001" | "40P01" | "55P03", _) | (_, Some(5 | 6)) => Error::Conflict(reason.message().to_owned()),
+                // PostgreSQL: read-only. SQLite: read-only, I/O, full, cannot open.
+                ("25006", _) | (_, Some(8 | 10 | 13 | 14)) => Error::Unavailable(reason.message().to_owned()),
+                // PostgreSQL: connection exceptions, insufficient resources, operator intervention.
+                _ if matches!(code.get(..2), Some("08" | "53" | "57")) => Error::Unavailable(reason.message().to_owned()),
+                // PostgreSQL: a data exception, whose message may quote the value.
+                _ if code.len() == 5 && code.starts_with("22") => Error::Refused(format!("a value is not possible ({code})")),
+                _ => Error::Refused(reason.message().to_owned()),
             }
-            // PostgreSQL: a data exception, whose message may quote the value.
-            Some(code) if code.len() == 5 && code.starts_with("22") => Error::Refused(format!("a value is not possible ({code})")),
-            _ => Error::Refused(reason.message().to_owned()),
-        },
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

@@ -51,7 +51,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer; then nothing of the request stays.
     pub async fn import(&self, subject: &Subject, batch: &ImportBatch) -> Result<Imported, Error> {
-        in_transaction!(self, "import", transaction => {
+        in_transaction!(self, subject, "import", transaction => {
             let row = self.lock_for_import(transaction, subject).await?;
             let observed = Observed::at(batch.observed_epoch, &row);
             let mut import =

@@ -25,6 +25,7 @@ mod removal;
 mod row;
 mod scoped_delete;
 mod session;
+mod share;
 mod sqlite_log;
 mod sqlite_reader;
 mod subject;
@@ -48,6 +49,7 @@ pub use upload::NoContent;
 
 use reader::Reader;
 use sea_orm::DatabaseConnection;
+use share::Shares;
 use sqlite_log::SqliteLog;
 
 use crate::domain::timestamp::Clock;
@@ -60,6 +62,8 @@ pub struct Repository {
     read: Reader,
     /// For reading API keys and asking whether the database is there: work that waits must not make the service look dead.
     watch: DatabaseConnection,
+    /// Of the connections that write.
+    write_shares: Shares,
     /// On SQLite, what empties the log after erasures.
     log: Option<SqliteLog>,
     clock: Clock,

@@ -25,7 +25,9 @@ use super::{
     error::from_sqlx,
     query::{Parameter, Text},
     row::Row,
+    share::{Share, Shares},
 };
+use crate::domain::subject::ApplicationId;
 
 /// Connections that only read, made as they are needed. One works best on the runtime that made it, for that is woken when the database
 /// answers.
@@ -35,6 +37,7 @@ pub(super) struct PostgresReader {
     max_connections: usize,
     /// One permit for each connection in use or to be made.
     room: Arc<Semaphore>,
+    shares: Shares,
     idle: Arc<Mutex<Vec<Idle>>>,
 }
 
@@ -47,12 +50,18 @@ struct Idle {
 
 impl PostgresReader {
     pub(super) fn new(options: PgConnectOptions, max_connections: u32) -> Self {
+        let shares = Shares::of(max_connections, ACQUIRE);
         let max_connections = max_connections as usize;
-        Self { options: Arc::new(options), max_connections, room: Arc::new(Semaphore::new(max_connections)), idle: Arc::default() }
+        let room = Arc::new(Semaphore::new(max_connections));
+        Self { options: Arc::new(options), max_connections, room, shares, idle: Arc::default() }
     }
 
-    /// A connection, once there is one.
-    pub(super) async fn acquire(&self) -> Result<PostgresReading, Error> {
+    /// A connection, once there is one that the application may use.
+    pub(super) async fn acquire(&self, application: Option<&ApplicationId>) -> Result<PostgresReading, Error> {
+        let share = match application {
+            Some(application) => Some(self.shares.take(application).await?),
+            None => None,
+        };
         let connection = async {
             // The room is never closed.
             let room = Arc::clone(&self.room).acquire_owned().await.map_err(|error| Error::Unavailable(error.to_string()))?;
@@ -66,7 +75,7 @@ impl PostgresReader {
         };
         let late = |_| Error::Unavailable("no connection for reading became free".to_owned());
         let (connection, home, room) = timeout(ACQUIRE, connection).await.map_err(late)??;
-        Ok(PostgresReading { connection: Some(connection), home, is_sound: true, reader: self.clone(), _room: room })
+        Ok(PostgresReading { connection: Some(connection), home, is_sound: true, reader: self.clone(), _room: room, _share: share })
     }
 
     /// Ends the idle connections.
@@ -104,6 +113,7 @@ pub(super) struct PostgresReading {
     is_sound: bool,
     reader: PostgresReader,
     _room: OwnedSemaphorePermit,
+    _share: Option<Share>,
 }
 
 impl PostgresReading {

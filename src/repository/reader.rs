@@ -11,6 +11,7 @@ use super::{
     row::Row,
     sqlite_reader::{SqliteReader, SqliteSnapshot},
 };
+use crate::domain::subject::ApplicationId;
 
 /// Where reads go.
 #[derive(Clone, Debug)]
@@ -29,13 +30,22 @@ enum Connection {
 }
 
 impl Repository {
-    /// Begins to read.
+    /// Begins to read for a call of `application`.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn reading(&self) -> Result<Reading, Error> {
+    /// When the database does not answer, or no connection that the application may use becomes free.
+    pub async fn reading(&self, application: &ApplicationId) -> Result<Reading, Error> {
+        self.begin_reading(Some(application)).await
+    }
+
+    /// Begins to read for the service itself.
+    pub(super) async fn reading_beside(&self) -> Result<Reading, Error> {
+        self.begin_reading(None).await
+    }
+
+    async fn begin_reading(&self, application: Option<&ApplicationId>) -> Result<Reading, Error> {
         Ok(Reading(match &self.read {
-            Reader::Postgres(reader) => Connection::Postgres(reader.acquire().await?),
+            Reader::Postgres(reader) => Connection::Postgres(reader.acquire(application).await?),
             Reader::Sqlite(reader) => Connection::Sqlite(reader.snapshot()?),
         }))
     }

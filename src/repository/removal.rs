@@ -159,7 +159,7 @@ impl Repository {
         let now = self.clock.now().0;
         let mut found = 0;
         let mut due: Vec<(i64, Subject, Vec<String>)> = Vec::new();
-        let mut reading = self.reading().await?;
+        let mut reading = self.reading_beside().await?;
         reading
             .rows(&DUE, &[Parameter::Integer(now)], |row| {
                 let (number, id) = (row.get(0)?, row.text(1)?.to_owned());
@@ -192,7 +192,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer; then nothing has changed, and the objects are removed again later.
     pub async fn finish_removals(&self, subject: &Subject, removals: &Removals) -> Result<(), Error> {
-        in_transaction!(self, "finish_removals", transaction => {
+        in_transaction!(self, subject, "finish_removals", transaction => {
             let now = self.clock.now().0;
             if let Some(locked) = lock_for_erasure(transaction, subject, None).await? {
                 self.log_will_hold_erased();
@@ -214,7 +214,7 @@ impl Repository {
         objects_left: u64,
         once: Option<&Once>,
     ) -> Result<ScopesErased, Error> {
-        let finished = in_transaction!(self, "finish_erasure", once.is_some(), None, transaction => {
+        let finished = in_transaction!(self, subject, "finish_erasure", once.is_some(), None, transaction => {
             let now = self.clock.now().0;
             let mut report = erased.report.clone();
             report.uploads_failed = removals.failed.clone();

@@ -55,7 +55,7 @@ impl Repository {
         objects: &StoredObjects,
     ) -> Result<Accepted<ErasedScopes>, Error> {
         let once = terms.once.as_ref();
-        let accepted = in_transaction!(self, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
+        let accepted = in_transaction!(self, subject, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
             let locked = lock_for_small_erasures(transaction, subject, once).await?;
             let now = self.clock.now().0;
@@ -102,7 +102,11 @@ impl Repository {
 
     async fn scopes_erased_before(&self, subject: &Subject, once: Option<&Once>) -> Result<Option<Accepted<ErasedScopes>>, Error> {
         let Some((is_final, report)) = self.accepted_before::<ScopesErased>(subject.application(), once).await? else { return Ok(None) };
-        let to_remove = if is_final { Vec::new() } else { self.reading().await?.uploads_named(subject, &report.uploads_failed).await? };
+        let to_remove = if is_final {
+            Vec::new()
+        } else {
+            self.reading(subject.application()).await?.uploads_named(subject, &report.uploads_failed).await?
+        };
         let before = ErasedScopes { report, to_remove };
         Ok(Some(if is_final { Accepted::Before(before) } else { Accepted::Unfinished(before) }))
     }

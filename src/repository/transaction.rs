@@ -8,14 +8,15 @@ use crate::fault::planted;
 /// How often a transaction is tried.
 const TRIES: u32 = 5;
 
-/// Runs `$work` in a transaction of its own, again if others were in the way; gives what `$work` gives once that is committed. Before each
-/// other try `$before` may find that it has been done already. If so, a commit of which nobody knows whether it happened is tried again too.
-/// A macro, because no closure can yet lend a transaction to a future that must be `Send`.
+/// Runs `$work` on data of `$subject` in a transaction of its own, again if others were in the way; gives what `$work` gives once that is
+/// committed. Before each other try `$before` may find that it has been done already. If so, a commit of which nobody knows whether it
+/// happened is tried again too. A macro, because no closure can yet lend a transaction to a future that must be `Send`.
 macro_rules! in_transaction {
-    ($repository:expr, $name:literal, $transaction:ident => $work:expr) => {
-        $crate::repository::transaction::in_transaction!($repository, $name, false, None, $transaction => $work)
+    ($repository:expr, $subject:expr, $name:literal, $transaction:ident => $work:expr) => {
+        $crate::repository::transaction::in_transaction!($repository, $subject, $name, false, None, $transaction => $work)
     };
-    ($repository:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
+    ($repository:expr, $subject:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
+        let _share = $repository.write_shares.take($subject.application()).await?;
         let mut tries = $crate::repository::transaction::Tries::new($name);
         loop {
             if tries.others_were_made()

@@ -93,7 +93,7 @@ impl Repository {
         upload_id: &str,
         observed_epoch: Option<i64>,
     ) -> Result<Result<i64, NoContent>, Error> {
-        in_transaction!(self, "begin_content", transaction => {
+        in_transaction!(self, subject, "begin_content", transaction => {
             let row = self.lock_for_import(transaction, subject).await?;
             if observed_epoch.is_some_and(|observed| observed != row.epoch) {
                 return Ok(Err(NoContent::ObservedBefore));
@@ -113,7 +113,7 @@ impl Repository {
     /// # Errors
     /// When the database does not answer.
     pub async fn end_content(&self, subject: &Subject, upload_id: &str) -> Result<bool, Error> {
-        in_transaction!(self, "end_content", transaction => {
+        in_transaction!(self, subject, "end_content", transaction => {
             let row = self.lock_for_import(transaction, subject).await?;
             let end = update_rows::<Entity>(&row.into())
                 .col_expr(Column::ContentBegunAt, Expr::val(None::<i64>))

@@ -108,24 +108,25 @@ async fn lock_of_anna(world: &World) -> DatabaseTransaction {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_postgres_calls_that_wait_for_one_user_hold_up_neither_health_nor_revocation_nor_exports() {
-    let world = World::start(Engine::Postgres).await;
+async fn on_postgres_calls_that_wait_for_one_user_hold_up_neither_health_nor_revocation_nor_exports_nor_other_applications() {
+    let world = World::start_with(Engine::Postgres, |config| config.storage.database_max_connections = 8).await;
     let (channel, key, mut other) = (world.channel().await, key_headers(ACME, world.key(ACME)), world.client_of(OTHER).await);
     let lock = lock_of_anna(&world).await;
-    // The other half reads.
-    let connections = world.config.storage.database_max_connections as usize / 2;
+    // One half reads, and of the other half of them an application leaves one to others.
+    let connections = world.config.storage.database_max_connections as usize / 2 - 1;
     let waiting = (0..connections).map(|_| {
         let (channel, key) = (channel.clone(), key.clone());
         tokio::spawn(async move { Rpc::DeleteMessages.call(&channel, &key, "anna").await })
     });
     let waiting: Vec<_> = waiting.collect();
     let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("every connection that writes waits", async || world.query(waits).await.len() == connections).await;
+    eventually("every connection that the application may write with waits", async || world.query(waits).await.len() == connections).await;
 
     // This takes as long as a call waits for a connection: longer than health and keys may be without.
     let refused = Rpc::DeleteMessages.call(&channel, &key, "berta").await.unwrap_err();
     assert_reason(&refused, Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE");
     Rpc::Export.call(&channel, &key, "berta").await.unwrap();
+    Rpc::Import.call(&channel, &key_headers(OTHER, world.key(OTHER)), "anna").await.unwrap();
     assert!(all_healths_are(&channel, ServingStatus::Serving).await);
     // A call that needs no connection.
     let no_scope = ScopedDeleteRequest { user_token: "berta".to_owned(), ..Default::default() };
