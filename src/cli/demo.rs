@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{sample, serve::told_to_stop};
 use crate::{
-    config::{ServerConfig, auth::AuthConfig, listen::ListenConfig, log::LogConfig, storage::StorageConfig, tls::TlsArgs},
+    config::{
+        ServerConfig, auth::AuthConfig, limits::LimitsConfig, listen::ListenConfig, log::LogConfig, storage::StorageConfig, tls::TlsArgs,
+    },
     domain::{
         api_key::{ApiKey, RANDOM_BYTES},
         principal::{Permission, Permissions},
@@ -41,6 +43,8 @@ pub(super) struct DemoArgs {
     #[command(flatten)]
     listen: ListenConfig,
     #[command(flatten)]
+    limits: LimitsConfig,
+    #[command(flatten)]
     log: LogConfig,
 }
 
@@ -60,7 +64,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let (key, is_new) = replace_key(&repository, clock).await?;
     repository.close().await?;
 
-    let config = ServerConfig { storage, listen: args.listen, tls, auth: AuthConfig::default(), log: args.log };
+    let config = ServerConfig { storage, listen: args.listen, tls, limits: args.limits, auth: AuthConfig::default(), log: args.log };
     let server = Server::build(config, true, clock).await?;
     let address = server.address();
     let failed = CancellationToken::new();

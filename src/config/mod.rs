@@ -7,12 +7,14 @@
 pub mod auth;
 pub mod duration;
 pub mod layers;
+pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod storage;
 pub mod tls;
 
 use auth::{AuthArgs, AuthConfig};
+use limits::LimitsConfig;
 use listen::ListenConfig;
 use log::LogConfig;
 use storage::{StorageArgs, StorageConfig};
@@ -44,6 +46,9 @@ pub struct ServerArgs {
     /// How the way is secured.
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// How much at once.
+    #[command(flatten)]
+    pub limits: LimitsConfig,
     /// Whom to believe.
     #[command(flatten)]
     pub auth: AuthArgs,
@@ -61,6 +66,8 @@ pub struct ServerConfig {
     pub listen: ListenConfig,
     /// How the way is secured; `None` is plain text, which was asked for or stays on this machine.
     pub tls: Option<TlsFiles>,
+    /// How much at once.
+    pub limits: LimitsConfig,
     /// Whom to believe.
     pub auth: AuthConfig,
     /// What to log.
@@ -74,7 +81,14 @@ impl ServerArgs {
     /// Which flag cannot be used, and why.
     pub fn check(self) -> Result<ServerConfig, Error> {
         let tls = self.tls.check(&self.listen)?;
-        Ok(ServerConfig { storage: self.storage.check()?, listen: self.listen, tls, auth: self.auth.check()?, log: self.log })
+        Ok(ServerConfig {
+            storage: self.storage.check()?,
+            listen: self.listen,
+            tls,
+            limits: self.limits,
+            auth: self.auth.check()?,
+            log: self.log,
+        })
     }
 }
 

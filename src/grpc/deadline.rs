@@ -1,12 +1,12 @@
-//! The caller's deadline, `grpc-timeout`: it bounds the work of a call, that of its stream too, and answers DEADLINE_EXCEEDED. What works for
-//! the call is dropped then, save what must come to its end (`repository::in_own_task`). Handlers find it in the request's extensions, for
-//! work in other tasks: nobody asks for the body of a client that stopped reading. Not bounded is how long the answer is on its way: such a
-//! client has it when it reads again, and until then what was made ready before stays (of an export a block or two).
-//!
-//! tonic has a timer of its own for the head of the response, and answers CANCELLED; this one is started before and asked before it.
+//! The deadline of a call: the caller's, `grpc-timeout`, or the longest time that the server gives to a call of the contract. It bounds the
+//! work of a call, that of its stream too, and answers DEADLINE_EXCEEDED. What works for the call is dropped then, save what must come to its
+//! end (`repository::in_own_task`). Handlers find it in the request's extensions, for work in other tasks: nobody asks for the body of a
+//! client that stopped reading. How long the answer may be on its way is told by `pace`, which finds it in those of the response.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,10 +14,13 @@ use std::{
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::status;
+use super::{proto, status};
+use crate::config::limits::LimitsConfig;
 
 /// How long the caller waits at the most: up to 8 digits and a unit. What is not that is no deadline, as in tonic.
 fn timeout(header: &HeaderValue) -> Option<Duration> {
@@ -47,6 +50,11 @@ impl Deadline {
         Self(Instant::now() + timeout)
     }
 
+    /// When it passes.
+    pub(super) fn at(self) -> Instant {
+        self.0
+    }
+
     /// Ready when it has passed; without one, never.
     pub(super) async fn passed(deadline: Option<Self>) {
         match deadline {
@@ -56,15 +64,31 @@ impl Deadline {
     }
 }
 
-/// Ends calls at their callers' deadlines.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DeadlineLayer;
+/// Ends calls at their deadlines.
+#[derive(Clone, Debug)]
+pub struct DeadlineLayer(Arc<HashMap<String, Duration>>);
+
+impl DeadlineLayer {
+    /// With the longest times of the settings, by method; health may be watched and the server asked about itself for ever.
+    pub fn new(limits: &LimitsConfig) -> Self {
+        let mut maxima = HashMap::new();
+        // What is compiled in can be read.
+        for file in FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap_or_default().file {
+            for (service, method) in file.service.iter().flat_map(|service| service.method.iter().map(move |method| (service, method))) {
+                let is_stream = method.client_streaming() || method.server_streaming();
+                let maximum = if is_stream { limits.max_stream_duration } else { limits.max_call_duration };
+                maxima.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()), maximum);
+            }
+        }
+        Self(Arc::new(maxima))
+    }
+}
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = WithDeadline<S>;
 
     fn layer(&self, inner: S) -> WithDeadline<S> {
-        WithDeadline { inner }
+        WithDeadline { inner, maxima: Arc::clone(&self.0) }
     }
 }
 
@@ -72,6 +96,7 @@ impl<S> Layer<S> for DeadlineLayer {
 #[derive(Clone, Debug)]
 pub struct WithDeadline<S> {
     inner: S,
+    maxima: Arc<HashMap<String, Duration>>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for WithDeadline<S>
@@ -87,7 +112,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let deadline = request.headers().get("grpc-timeout").and_then(timeout).map(Deadline::after);
+        let wished = request.headers().get("grpc-timeout").and_then(timeout);
+        let maximum = self.maxima.get(request.uri().path()).copied();
+        let deadline = wished.into_iter().chain(maximum).min().map(Deadline::after);
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
@@ -123,7 +150,12 @@ where
         let this = self.project();
         if let Poll::Ready(response) = this.inner.poll(cx) {
             let timer = this.timer.take();
-            return Poll::Ready(response.map(|response| response.map(|inner| BoundedBody { inner: Some(inner), timer })));
+            return Poll::Ready(response.map(|mut response| {
+                if let Some(timer) = &timer {
+                    response.extensions_mut().insert(Deadline(timer.deadline()));
+                }
+                response.map(|inner| BoundedBody { inner: Some(inner), timer })
+            }));
         }
         if has_passed(this.timer, cx) {
             let response = status::deadline_exceeded().into_http::<()>();

@@ -30,13 +30,14 @@ use crate::{
 };
 
 pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::ExportUserDataRequest>) -> Result<FrameStream, Status> {
-    let Begun { principal, call, deadline, message } = begun;
+    let Begun { principal, call, deadline, message, room } = begun;
     let (user_token, choices, resume_token) = request::export(message).map_err(status::invalid)?;
     if choices.include_deleted {
         principal.permits(Permission::Admin).map_err(|reason| status::not_permitted(&reason))?;
     }
     let subject = principal.authorise(Permission::Export, user_token).map_err(|reason| status::not_permitted(&reason))?;
 
+    let rooms = (room, services.load.export(subject.application())?);
     let begun = Export::begin(services.stores.clone(), subject.clone(), choices).await;
     let mut export = begun.map_err(|error| status::failed(&error, &call))?;
     let epoch = export.epoch();
@@ -68,7 +69,7 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
         let work = read_all(export, queue, Arc::clone(&call));
         services.heavy.start(run(work, Arc::clone(&call), sender, services.cut.clone(), deadline));
     }
-    Ok(FrameStream::new(packer, first, receiver, call))
+    Ok(FrameStream::new(packer, first, receiver, call, rooms))
 }
 
 /// A block that waits to be packed, or the status that comes instead, with the room it takes.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{export_frame::ExportFrame, export_user_data::Ahead, frame_packer::FramePacker, status};
+use super::{export_frame::ExportFrame, export_user_data::Ahead, frame_packer::FramePacker, load::Room, status};
 use crate::{operations::export_user_data::Block, telemetry::Call};
 
 /// Gives the frames of the blocks it receives, and the summary behind the last; or the status that comes instead of a block.
@@ -22,11 +22,19 @@ pub struct FrameStream {
     ready: VecDeque<ExportFrame>,
     blocks: mpsc::UnboundedReceiver<Ahead>,
     call: Arc<Call>,
+    /// Of the call and of the export, held until the client has taken the last frame or is gone.
+    _rooms: (Arc<Room>, Room),
 }
 
 impl FrameStream {
-    pub(super) fn new(packer: FramePacker, first: Block, blocks: mpsc::UnboundedReceiver<Ahead>, call: Arc<Call>) -> Self {
-        let mut frames = Self { packer: Some(packer), ready: VecDeque::new(), blocks, call };
+    pub(super) fn new(
+        packer: FramePacker,
+        first: Block,
+        blocks: mpsc::UnboundedReceiver<Ahead>,
+        call: Arc<Call>,
+        rooms: (Arc<Room>, Room),
+    ) -> Self {
+        let mut frames = Self { packer: Some(packer), ready: VecDeque::new(), blocks, call, _rooms: rooms };
         frames.pack(first);
         frames
     }

@@ -14,6 +14,7 @@ use super::{
     get_erasure_status::get_erasure_status,
     heavy_work::HeavyWork,
     import_user_data::import_user_data,
+    load::{Load, LoadInterceptor, Room},
     proto::{
         self,
         server::{import_service_server::ImportService, user_data_service_server::UserDataService},
@@ -22,6 +23,7 @@ use super::{
     status,
 };
 use crate::{
+    config::limits::LimitsConfig,
     domain::{
         principal::{Permission, Principal},
         timestamp::Clock,
@@ -46,13 +48,21 @@ pub struct Services {
     pub(super) cut: CancellationToken,
     /// Room for blocks that exports read ahead, beside the one that each may.
     pub(super) read_ahead: Arc<Semaphore>,
+    /// What runs already.
+    pub(super) load: Arc<Load>,
 }
 
 impl Services {
     /// Services over these stores. What takes long runs on `runtime`, wherever calls come in; `cut` ends what still runs when a shutdown
     /// has waited long enough.
-    pub fn new(stores: Stores, runtime: Handle, clock: Clock, cut: CancellationToken) -> Self {
-        Self { stores, heavy: HeavyWork::on(runtime), clock, cut, read_ahead: Arc::new(Semaphore::new(BLOCKS_AHEAD)) }
+    pub fn new(stores: Stores, runtime: Handle, clock: Clock, cut: CancellationToken, limits: &LimitsConfig) -> Self {
+        let (read_ahead, load) = (Arc::new(Semaphore::new(BLOCKS_AHEAD)), Arc::new(Load::within(limits)));
+        Self { stores, heavy: HeavyWork::on(runtime), clock, cut, read_ahead, load }
+    }
+
+    /// What lets their calls in, once it is known whose they are.
+    pub fn admit(&self) -> LoadInterceptor {
+        LoadInterceptor::new(Arc::clone(&self.load))
     }
 }
 
@@ -62,17 +72,20 @@ pub(super) struct Begun<T> {
     pub(super) call: Arc<Call>,
     pub(super) deadline: Option<Deadline>,
     pub(super) message: T,
+    /// Held for as long as the call runs.
+    pub(super) room: Arc<Room>,
 }
 
 /// Begins a request: who calls, and whether that permits such calls.
 pub(super) fn begin<T>(request: Request<T>, permission: Permission) -> Result<Begun<T>, Status> {
     let (_, mut extensions, message) = request.into_parts();
-    let (Some(principal), Some(call)) = (extensions.remove::<Principal>(), extensions.remove::<Arc<Call>>()) else {
+    let known = (extensions.remove::<Principal>(), extensions.remove::<Arc<Call>>(), extensions.remove::<Arc<Room>>());
+    let (Some(principal), Some(call), Some(room)) = known else {
         return Err(status::unauthenticated());
     };
     call.by(&principal);
     principal.permits(permission).map_err(|reason| status::not_permitted(&reason))?;
-    Ok(Begun { principal, call, deadline: extensions.remove(), message })
+    Ok(Begun { principal, call, deadline: extensions.remove(), message, room })
 }
 
 #[tonic::async_trait]

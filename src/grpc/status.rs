@@ -20,6 +20,9 @@ const STORE_RETRY: Duration = Duration::from_secs(2);
 /// When to try again, elsewhere or here, what a shutdown prevented.
 const DRAIN_RETRY: Duration = Duration::from_secs(1);
 
+/// When to try again what there was no room for.
+const LOAD_RETRY: Duration = Duration::from_secs(1);
+
 /// A status travels in headers, of which common clients take 8 KiB.
 const MAX_VIOLATIONS: usize = 16;
 
@@ -54,9 +57,32 @@ pub fn draining() -> Status {
     try_again(Code::Unavailable, ErrorReason::Draining, message, DRAIN_RETRY)
 }
 
-/// The answer to a call whose deadline has passed.
+/// The answer to a call that the server has no room for.
+pub fn overloaded() -> Status {
+    let message = "the server has as many calls as it takes; try again, at another replica if there is one";
+    try_again(Code::Unavailable, ErrorReason::Overloaded, message, LOAD_RETRY)
+}
+
+/// The answer to a call of an application that has its share of what the server can do.
+pub fn share_in_use() -> Status {
+    too_many("the application has as many calls at once as it may", LOAD_RETRY)
+}
+
+/// The answer to a call that comes too often, with the reason, and after which time it does not any more.
+pub fn too_many(reason: &str, after: Duration) -> Status {
+    try_again(Code::ResourceExhausted, ErrorReason::LimitExceeded, &format!("{reason}; try again later, and less often"), after)
+}
+
+/// The answer to a call whose client takes the answer too slowly.
+pub fn read_too_slowly() -> Status {
+    let message = "the answer was taken too slowly; take an export up again with the last resume token that arrived";
+    try_again(Code::ResourceExhausted, ErrorReason::ReadTooSlowly, message, LOAD_RETRY)
+}
+
+/// The answer to a call whose deadline has passed, or that has run as long as the server lets any.
 pub fn deadline_exceeded() -> Status {
-    let message = "the deadline of the call has passed; give it more time, and an export the last resume token that arrived";
+    let message = "the deadline of the call, or the longest time that the server gives one, has passed; give it more time if you gave it \
+                   little, and an export the last resume token that arrived";
     with_reason(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message, |_| ())
 }
 

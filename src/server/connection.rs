@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::{BoxError, Service, ServiceExt};
 
 use super::{activity::Activity, metered::Metered};
-use crate::config::listen::ListenConfig;
+use crate::{config::listen::ListenConfig, grpc::pace::StreamExecutor};
 
 /// The largest head of a request: a JWT of 4 KiB and what usually comes with it. Four times that ends the connection.
 const MAX_HEADERS: u32 = 16 * 1024;
@@ -31,11 +31,11 @@ const SEND_BUFFER: usize = 400 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How connections are served.
-pub(super) type Http2 = http2::Builder<TokioExecutor>;
+pub(super) type Http2 = http2::Builder<StreamExecutor>;
 
 /// HTTP/2 within bounds. h2 itself bounds how a head is continued, and small and empty frames of a body; other frames are [`Metered`].
 pub(super) fn http2(config: &ListenConfig) -> Http2 {
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    let mut http2 = http2::Builder::new(StreamExecutor);
     http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_concurrent_streams)

@@ -23,7 +23,7 @@ use self::{
     tls::{Tls, TlsError},
 };
 use crate::{
-    config::{ServerConfig, listen::ListenConfig},
+    config::{ServerConfig, limits::LimitsConfig, listen::ListenConfig},
     domain::timestamp::Clock,
     grpc::auth::{IssuerError, Issuers, KeyRing},
     repository::{self, Repository},
@@ -85,6 +85,7 @@ pub struct Server {
     config: ListenConfig,
     tls: Option<Arc<Tls>>,
     slots: Arc<Slots>,
+    limits: LimitsConfig,
     clock: Clock,
 }
 
@@ -126,7 +127,7 @@ impl Server {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        Ok(Self { repository, vault, keys, issuers, listener, address, config: config.listen, tls, slots, clock })
+        Ok(Self { repository, vault, keys, issuers, listener, address, config: config.listen, tls, slots, limits: config.limits, clock })
     }
 
     /// Where it listens.

@@ -57,7 +57,8 @@ impl Server {
         let service = Service {
             config: self.config,
             tls: self.tls,
-            services: Services::new(stores, Handle::current(), self.clock, cut.clone()),
+            limits: self.limits.clone(),
+            services: Services::new(stores, Handle::current(), self.clock, cut.clone(), &self.limits),
             health: reporter.clone(),
             authenticate: AuthInterceptor::new(self.keys, self.issuers, self.clock),
             stopping: stopping.clone(),

@@ -31,7 +31,7 @@ use super::{
     tls::Tls,
 };
 use crate::{
-    config::listen::ListenConfig,
+    config::{limits::LimitsConfig, listen::ListenConfig},
     domain::limits::MAX_REQUEST_BYTES,
     grpc::{
         Services, arrival,
@@ -39,6 +39,7 @@ use crate::{
         caught::answer,
         deadline::DeadlineLayer,
         methods::methods,
+        pace::PaceLayer,
         proto::{
             self,
             server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
@@ -54,6 +55,7 @@ pub(super) struct Service {
     pub(super) config: ListenConfig,
     /// `None` is plain text.
     pub(super) tls: Option<Arc<Tls>>,
+    pub(super) limits: LimitsConfig,
     pub(super) services: Services,
     pub(super) health: HealthReporter,
     pub(super) authenticate: AuthInterceptor,
@@ -97,11 +99,12 @@ impl Service {
     }
 
     async fn serve(self, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> Result<(), Error> {
-        let Self { config, tls, services, health, authenticate, stopping, .. } = self;
+        let Self { config, tls, limits, services, health, authenticate, stopping, .. } = self;
         let service = ServiceBuilder::new()
             .layer(CallLogLayer::new(methods()))
             .layer(MapResponseLayer::new(status::with_reasons))
-            .layer(DeadlineLayer)
+            .layer(PaceLayer::new(&limits))
+            .layer(DeadlineLayer::new(&limits))
             .layer(MapRequestLayer::new(move |request| arrival::within(config.request_timeout, request)))
             .layer(layer_fn(|routes: Routes| service_fn(move |request| answer(routes.clone(), request))))
             .service(routes(services, health, authenticate)?);
@@ -138,7 +141,7 @@ async fn begin(socket: std::net::TcpStream, tls: Option<&Tls>) -> io::Result<(Io
 }
 
 fn routes(services: Services, health: HealthReporter, authenticate: AuthInterceptor) -> Result<Routes, Error> {
-    let authenticate = InterceptorLayer::new(authenticate);
+    let enter = (InterceptorLayer::new(authenticate), InterceptorLayer::new(services.admit()));
     let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
     let describe = || {
@@ -149,7 +152,7 @@ fn routes(services: Services, health: HealthReporter, authenticate: AuthIntercep
     let routes = Routes::new(HealthServer::new(HealthService::from_health_reporter(health)))
         .add_service(describe().build_v1()?)
         .add_service(describe().build_v1alpha()?)
-        .add_service(authenticate.layer(users))
-        .add_service(authenticate.layer(imports));
+        .add_service(enter.layer(users))
+        .add_service(enter.layer(imports));
     Ok(routes.prepare())
 }

@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use clap::Parser;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tokio::runtime::Runtime;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service, ServiceExt};
 use userdata::{
+    config::limits::LimitsConfig,
     domain::{
         principal::{Permission, Principal},
         subject::ApplicationId,
@@ -60,7 +62,20 @@ async fn services(folder: &std::path::Path, runtime: &Runtime) -> Services {
     let repository = Repository::open(&url, 2, Clock::default()).await.unwrap();
     repository.require_schema(true).await.unwrap();
     let vault = Vault::open(&"memory://".parse().unwrap()).unwrap();
-    Services::new(Stores::new(repository, vault), runtime.handle().clone(), Clock::default(), CancellationToken::new())
+    Services::new(
+        Stores::new(repository, vault),
+        runtime.handle().clone(),
+        Clock::default(),
+        CancellationToken::new(),
+        &Settings::parse_from(["fuzz"]).limits,
+    )
+}
+
+/// What is not told otherwise.
+#[derive(clap::Parser)]
+struct Settings {
+    #[command(flatten)]
+    limits: LimitsConfig,
 }
 
 /// Requests of all kinds.

@@ -11,9 +11,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use userdata::{
     grpc::proto::{
         Conversation, DeleteUserMessagesRequest, ExportUserDataRequest, ImportUserDataRequest, MessagePart, TextPart, message_part::Part,
@@ -31,37 +32,55 @@ on_both_engines!(
     a_delete_that_waits_past_its_deadline_is_told_so_and_changes_nothing,
     an_import_whose_client_falls_silent_ends_at_its_deadline,
     an_export_ends_at_its_deadline_in_the_midst_of_its_stream,
+    a_call_that_names_no_deadline_or_a_late_one_ends_at_the_servers,
 );
 
-const EXPORT: &str = "userdata.v1.UserDataService/ExportUserData";
+pub(crate) const EXPORT: &str = "userdata.v1.UserDataService/ExportUserData";
 const DELETE_MESSAGES: &str = "userdata.v1.UserDataService/DeleteUserMessages";
-const IMPORT: &str = "userdata.v1.ImportService/ImportUserData";
+pub(crate) const IMPORT: &str = "userdata.v1.ImportService/ImportUserData";
 
-/// A call on a connection of its own.
+/// A connection of a client that gives each stream so much of a window.
+pub(crate) async fn connect(world: &World, window: u32) -> client::SendRequest<Bytes> {
+    let socket = TcpStream::connect(world.address).await.unwrap();
+    let (client, connection) = client::Builder::new().initial_window_size(window).handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A call as it is on the wire.
 pub(crate) struct RawCall {
     pub(crate) requests: SendStream<Bytes>,
     pub(crate) response: client::ResponseFuture,
 }
 
 impl RawCall {
+    /// Begins a call of `ACME` on a connection of its own.
     pub(crate) async fn begin(world: &World, method: &str, grpc_timeout: &str) -> Self {
-        let socket = TcpStream::connect(world.address).await.unwrap();
-        let (client, connection) = client::handshake(socket).await.unwrap();
-        tokio::spawn(connection);
-        Self::on(client, world, method, grpc_timeout).await
+        Self::begin_on(connect(world, 65_535).await, world, ACME, method, Some(grpc_timeout)).await
     }
 
     /// The same on a connection that is there.
     pub(crate) async fn on(client: client::SendRequest<Bytes>, world: &World, method: &str, grpc_timeout: &str) -> Self {
-        let request = Request::post(format!("http://{}/{method}", world.address))
+        Self::begin_on(client, world, ACME, method, Some(grpc_timeout)).await
+    }
+
+    /// Begins a call.
+    pub(crate) async fn begin_on(
+        client: client::SendRequest<Bytes>,
+        world: &World,
+        application: &'static str,
+        method: &str,
+        grpc_timeout: Option<&str>,
+    ) -> Self {
+        let mut request = Request::post(format!("http://{}/{method}", world.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("x-application-id", ACME)
-            .header("x-api-key", world.key(ACME))
-            .header("grpc-timeout", grpc_timeout)
-            .body(())
-            .unwrap();
-        let (response, requests) = client.ready().await.unwrap().send_request(request, false).unwrap();
+            .header("x-application-id", application)
+            .header("x-api-key", world.key(application));
+        if let Some(timeout) = grpc_timeout {
+            request = request.header("grpc-timeout", timeout);
+        }
+        let (response, requests) = client.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
         Self { requests, response }
     }
 
@@ -93,7 +112,7 @@ async fn ending(headers: &HeaderMap, body: &mut RecvStream) -> (Status, usize) {
 }
 
 /// `anna` with a conversation of twenty messages of `length` letters.
-async fn import_anna(world: &World, length: usize) {
+pub(crate) async fn import_anna(world: &World, length: usize) {
     let mut conversation = records::conversation("c", 0);
     conversation.messages = (0..20)
         .map(|index| {
@@ -123,6 +142,34 @@ async fn a_delete_that_waits_past_its_deadline_is_told_so_and_changes_nothing(wo
     let request = DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() };
     let report = world.client().await.users.delete_user_messages(request).await.unwrap().into_inner();
     assert_eq!(report.messages_deleted, 20);
+}
+
+async fn a_call_that_names_no_deadline_or_a_late_one_ends_at_the_servers(mut world: World) {
+    import_anna(&world, 10).await;
+    let limits = &mut world.config.limits;
+    (limits.max_call_duration, limits.max_stream_duration) = (Duration::from_millis(300), Duration::from_millis(600));
+    world.restart().await;
+    let in_the_way = world.database.begin().await.unwrap();
+    in_the_way.execute_unprepared("UPDATE subjects SET epoch = epoch").await.unwrap();
+    for grpc_timeout in [None, Some("1H")] {
+        for (method, least) in [(DELETE_MESSAGES, 300), (IMPORT, 600)] {
+            let begun = Instant::now();
+            let mut call = RawCall::begin_on(connect(&world, 65_535).await, &world, ACME, method, grpc_timeout).await;
+            // The import gets nothing to do.
+            if method == DELETE_MESSAGES {
+                call.send(&DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() }, true);
+            }
+            let (head, mut body) = call.response.await.unwrap().into_parts();
+            let (status, _) = ending(&head.headers, &mut body).await;
+            assert_reason(&status, Code::DeadlineExceeded, "ERROR_REASON_DEADLINE_EXCEEDED");
+            assert!(begun.elapsed() >= Duration::from_millis(least), "{method} ended after {:?}", begun.elapsed());
+        }
+    }
+    in_the_way.rollback().await.unwrap();
+    // Health is watched for longer.
+    let mut watch = HealthClient::new(world.channel().await).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    assert!(timeout(Duration::from_millis(1_500), watch.message()).await.is_err(), "the watch ended");
 }
 
 async fn an_import_whose_client_falls_silent_ends_at_its_deadline(world: World) {
@@ -156,7 +203,7 @@ async fn an_export_ends_at_its_deadline_in_the_midst_of_its_stream(world: World)
 }
 
 /// A way to `host` on which its answers can be held up.
-async fn way_to(host: String, held: watch::Receiver<bool>) -> SocketAddr {
+pub(crate) async fn way_to(host: String, held: watch::Receiver<bool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

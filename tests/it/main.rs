@@ -16,6 +16,7 @@ mod exported;
 mod isolation;
 mod leaks;
 mod lifecycle;
+mod load;
 mod logs;
 mod lost_commit;
 mod migrations;

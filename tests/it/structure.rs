@@ -7,7 +7,8 @@ use std::{
 };
 
 /// External crates, by what they are for.
-const WIRE: [&str; 8] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "prost", "prost_types", "tower"];
+const WIRE: [&str; 10] =
+    ["hyper", "hyper_util", "tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "prost", "prost_types", "tower"];
 const DATABASE: [&str; 3] = ["sea_orm", "migrations", "sqlx"];
 const OBJECTS: [&str; 1] = ["object_store"];
 const RUNTIME: [&str; 7] = ["tokio", "tokio_stream", "tokio_util", "futures", "serde", "serde_json", "async"];
@@ -45,7 +46,8 @@ const LAYERS: [Layer; 9] = [
 ];
 
 /// Of grpc, what others may name. The generated types are for cli alone: it is a client.
-const GRPC_FOR_SERVER: [&str; 9] = ["Services", "arrival", "auth", "caught", "deadline", "methods", "status", "proto::server", "proto::DESCRIPTORS"];
+const GRPC_FOR_SERVER: [&str; 10] =
+    ["Services", "arrival", "auth", "caught", "deadline", "methods", "pace", "status", "proto::server", "proto::DESCRIPTORS"];
 const GRPC_FOR_CLI: [&str; 3] = ["client", "document", "proto"];
 
 /// Parts through whose hands content goes: nothing there is shown by its `Debug`, which a derive may have written.

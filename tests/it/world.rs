@@ -15,6 +15,7 @@ use userdata::{
     config::{
         ServerConfig,
         auth::AuthConfig,
+        limits::LimitsConfig,
         listen::ListenConfig,
         log::{LogConfig, LogFormat},
         storage::StorageConfig,
@@ -127,6 +128,18 @@ impl World {
                 keepalive_timeout: Duration::from_secs(10),
             },
             tls: None,
+            limits: LimitsConfig {
+                max_call_duration: Duration::from_secs(300),
+                max_stream_duration: Duration::from_secs(3_600),
+                max_calls: 1024,
+                max_calls_per_application: 512,
+                max_exports: 256,
+                max_exports_per_application: 128,
+                rate_per_application: None,
+                rate_per_key: None,
+                min_read_rate: 512,
+                min_read_window: Duration::from_secs(60),
+            },
             auth: AuthConfig::default(),
             log: LogConfig { log_format: LogFormat::Text, log_filter: "warn".to_owned() },
         };

@@ -131,14 +131,14 @@ impl Export {
         // The server gives every error of its own an ErrorInfo; one without was made by a connection that broke.
         let connection =
             matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled) && status.get_details_error_info().is_none();
-        if !(connection || status.code() == Code::Unavailable) {
+        let wished = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        if !(connection || wished.is_some() || status.code() == Code::Unavailable) {
             return Err(status.into());
         }
         if self.resumes == MAX_RESUMES {
             let cause = if status.source().is_some() { root_cause(&status) } else { describe(&status) };
             return Err(ClientError::BrokenOff { server: self.server.clone(), cause });
         }
-        let wished = status.get_details_retry_info().and_then(|info| info.retry_delay);
         tokio::time::sleep(wished.unwrap_or(FIRST_DELAY * 2_u32.pow(self.resumes)).min(MAX_DELAY)).await;
         self.resumes += 1;
         Ok(())

@@ -1,0 +1,41 @@
+//! The section about load: how long a call may run, how many run at once, how often they come, and how slowly their answers are taken.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use super::duration;
+
+/// Settings about load.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitsConfig {
+    /// Longest time for a call, save exports and imports; a caller may ask for less (`grpc-timeout`).
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse_positive)]
+    pub max_call_duration: Duration,
+    /// Longest time for an export or an import; an export goes on from its last resume token.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_positive)]
+    pub max_stream_duration: Duration,
+    /// Calls that run at once, exports and imports among them.
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_calls: u32,
+    /// Of these, calls of one application.
+    #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_calls_per_application: u32,
+    /// Exports that run at once: each until its client has taken all of it.
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_exports: u32,
+    /// Of these, exports of one application.
+    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_exports_per_application: u32,
+    /// Calls in a second of one application, and as many at once after a pause; without it, any number.
+    #[arg(long, value_name = "N")]
+    pub rate_per_application: Option<NonZeroU32>,
+    /// Calls in a second of one API key, or of one user with a JWT; without it, any number.
+    #[arg(long, value_name = "N")]
+    pub rate_per_key: Option<NonZeroU32>,
+    /// Bytes in a second below which an answer is cut whose client takes it more slowly; 0 waits for as long as the call may run.
+    #[arg(long, value_name = "BYTES", default_value = "512")]
+    pub min_read_rate: u32,
+    /// Time in which that is measured, at least.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration::parse_positive)]
+    pub min_read_window: Duration,
+}

@@ -1,0 +1,162 @@
+//! How much there may be at once, and how often: a call beyond that is refused at once and without a look at its message, for nobody is
+//! served by a queue. What the whole server has no room for is UNAVAILABLE, what an application or a key has had its share of is
+//! RESOURCE_EXHAUSTED; both say when to try again.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Request, Status, service::Interceptor};
+
+use super::status;
+use crate::{
+    config::limits::LimitsConfig,
+    domain::{
+        principal::Principal,
+        subject::{ApplicationId, UserToken},
+    },
+};
+
+/// After how many calls those are forgotten that have not called for long.
+const FORGET_EVERY: u32 = 1024;
+
+/// What runs, and who has called of late.
+pub(super) struct Load {
+    calls: Bound,
+    exports: Bound,
+    of_applications: Rates<ApplicationId>,
+    of_keys: Rates<Caller>,
+}
+
+/// Room for a call or an export, free again when it is dropped.
+pub(super) struct Room {
+    _of_server: OwnedSemaphorePermit,
+    _of_application: OwnedSemaphorePermit,
+}
+
+/// The key that calls; or the user, who has none.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Caller {
+    Key(String),
+    User(ApplicationId, UserToken),
+}
+
+impl Load {
+    pub(super) fn within(limits: &LimitsConfig) -> Self {
+        Self {
+            calls: Bound::of(limits.max_calls, limits.max_calls_per_application),
+            exports: Bound::of(limits.max_exports, limits.max_exports_per_application),
+            of_applications: Rates::of(limits.rate_per_application),
+            of_keys: Rates::of(limits.rate_per_key),
+        }
+    }
+
+    /// Room for a call of `principal`.
+    fn call(&self, principal: &Principal) -> Result<Room, Status> {
+        let room = self.calls.enter(principal.application())?;
+        let caller = || match principal {
+            Principal::ApiKey { key_id, .. } => Caller::Key(key_id.clone()),
+            Principal::User { application, user_token } => Caller::User(application.clone(), user_token.clone()),
+        };
+        // A key that calls too often takes nothing from the other keys of its application.
+        self.of_keys.count(caller).map_err(|after| status::too_many("this key has called too often", after))?;
+        let often = |after| status::too_many("the application has called too often", after);
+        self.of_applications.count(|| principal.application().clone()).map_err(often)?;
+        Ok(room)
+    }
+
+    /// Room for an export, beside that for its call.
+    pub(super) fn export(&self, application: &ApplicationId) -> Result<Room, Status> {
+        self.exports.enter(application)
+    }
+}
+
+/// How many may be there at once, and how many of one application. Of applications there are as many as have credentials.
+struct Bound {
+    all: Arc<Semaphore>,
+    each: usize,
+    of: Mutex<HashMap<ApplicationId, Arc<Semaphore>>>,
+}
+
+impl Bound {
+    fn of(all: u32, each: u32) -> Self {
+        Self { all: Arc::new(Semaphore::new(all as usize)), each: each as usize, of: Mutex::default() }
+    }
+
+    fn enter(&self, application: &ApplicationId) -> Result<Room, Status> {
+        let own = {
+            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+            match of.get(application) {
+                Some(own) => Arc::clone(own),
+                None => Arc::clone(of.entry(application.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each)))),
+            }
+        };
+        let own = own.try_acquire_owned().map_err(|_| status::share_in_use())?;
+        let all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| status::overloaded())?;
+        Ok(Room { _of_server: all, _of_application: own })
+    }
+}
+
+/// How often each may call, if that is bounded.
+struct Rates<K: Hash + Eq + Clone>(Option<(DefaultKeyedRateLimiter<K>, AtomicU32)>);
+
+impl<K: Hash + Eq + Clone> Rates<K> {
+    fn of(per_second: Option<NonZeroU32>) -> Self {
+        Self(per_second.map(|number| (RateLimiter::hashmap(Quota::per_second(number)), AtomicU32::new(0))))
+    }
+
+    /// Counts a call; after which time the next may come, if this one may not.
+    fn count(&self, who: impl FnOnce() -> K) -> Result<(), Duration> {
+        let Some((limiter, calls)) = &self.0 else { return Ok(()) };
+        if calls.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&who()).map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+/// Lets calls in, behind [`AuthInterceptor`](super::auth::AuthInterceptor): what of the request's extensions is the handler's holds the room.
+#[derive(Clone)]
+pub struct LoadInterceptor(Arc<Load>);
+
+impl LoadInterceptor {
+    pub(super) fn new(load: Arc<Load>) -> Self {
+        Self(load)
+    }
+}
+
+impl Interceptor for LoadInterceptor {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let principal = request.extensions().get::<Principal>().ok_or_else(status::unauthenticated)?;
+        let room = self.0.call(principal)?;
+        request.extensions_mut().insert(Arc::new(room));
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_that_are_gone_are_forgotten() {
+        let rates = Rates::of(NonZeroU32::new(1_000_000_000));
+        for number in 0..10 * FORGET_EVERY {
+            rates.count(|| number).unwrap();
+        }
+        let (limiter, _) = rates.0.unwrap();
+        assert!(limiter.len() <= FORGET_EVERY as usize, "{} are remembered", limiter.len());
+    }
+}
