@@ -29,15 +29,27 @@ pub struct AuthArgs {
     /// How far the clocks of issuers may be off; 30s at most.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub jwt_leeway: Duration,
+    /// How long a token may live: from when it was issued, if it says so, and from now, until its `exp`.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse_positive)]
+    pub jwt_max_life: Duration,
 }
 
 /// Checked settings about credentials.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AuthConfig {
     /// The issuers; each is named once.
     pub issuers: Vec<IssuerConfig>,
     /// How far their clocks may be off; at most 30 seconds.
     pub leeway: Duration,
+    /// How long a token may live.
+    pub max_life: Duration,
+}
+
+impl Default for AuthConfig {
+    /// No issuer, and the limits that `serve` has.
+    fn default() -> Self {
+        Self { issuers: Vec::new(), leeway: Duration::from_secs(10), max_life: Duration::from_secs(24 * 60 * 60) }
+    }
 }
 
 /// An issuer of users' JWTs.
@@ -106,7 +118,7 @@ impl AuthArgs {
             }
             issuers.push(issuer);
         }
-        Ok(AuthConfig { issuers, leeway: self.jwt_leeway })
+        Ok(AuthConfig { issuers, leeway: self.jwt_leeway, max_life: self.jwt_max_life })
     }
 }
 
@@ -202,13 +214,29 @@ fn hmac_secret(file: &str, secret: Vec<u8>) -> Result<IssuerKeys, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     const COMMON: &str = r#"issuer="https://id", application="DEMO", audience="userdata""#;
 
     fn check(issuers: &[String]) -> Result<AuthConfig, Error> {
-        let jwt_issuer = issuers.iter().cloned().map(Secret::from).collect();
-        AuthArgs { jwt_issuer, jwt_leeway: Duration::from_secs(10) }.check()
+        args(issuers).check()
+    }
+
+    fn args(issuers: &[String]) -> AuthArgs {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            auth: AuthArgs,
+        }
+        let issuers = issuers.iter().map(|issuer| format!("--jwt-issuer={issuer}"));
+        Command::parse_from(std::iter::once("test".to_owned()).chain(issuers)).auth
+    }
+
+    #[test]
+    fn the_usual_limits_are_those_of_the_flags() {
+        assert_eq!(format!("{:?}", args(&[]).check().unwrap()), format!("{:?}", AuthConfig::default()));
     }
 
     #[test]
@@ -265,17 +293,14 @@ mod tests {
 
     #[test]
     fn no_debug_output_shows_a_secret() {
-        let args = AuthArgs {
-            jwt_issuer: vec![format!(r#"{{{COMMON}, algorithm="HS256", secret="hunter22"}}"#).into()],
-            jwt_leeway: Duration::ZERO,
-        };
+        let args = args(&[format!(r#"{{{COMMON}, algorithm="HS256", secret="hunter22"}}"#)]);
         let shown = format!("{args:?} {:?}", args.clone().check().unwrap());
         assert!(!shown.contains("hunter2") && !shown.contains("133"), "{shown}");
     }
 
     #[test]
     fn clocks_may_be_off_by_thirty_seconds_at_most() {
-        let args = |seconds| AuthArgs { jwt_issuer: Vec::new(), jwt_leeway: Duration::from_secs(seconds) };
+        let args = |seconds| AuthArgs { jwt_leeway: Duration::from_secs(seconds), ..args(&[]) };
         assert!(args(30).check().is_ok());
         assert!(args(31).check().is_err());
     }

@@ -11,6 +11,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use clap::Parser;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 use userdata::{
-    config::auth::{AuthArgs, IssuerConfig, IssuerKeys, JwtAlgorithm},
+    config::auth::{AuthArgs, AuthConfig, IssuerConfig, IssuerKeys, JwtAlgorithm},
     domain::{
         api_key::{ApiKey, ApiKeyId, RANDOM_BYTES},
         principal::{Permission, Permissions},
@@ -91,6 +92,16 @@ fn seconds() -> u64 {
 fn issuer_config(issuer: &str, application: &str, algorithm: JwtAlgorithm, keys: IssuerKeys) -> IssuerConfig {
     let application = ApplicationId::parse(application).unwrap();
     IssuerConfig { issuer: issuer.into(), application, audience: "userdata".into(), algorithm, keys }
+}
+
+/// What `serve` makes of an issuer's table.
+fn auth_config(table: &str) -> AuthConfig {
+    #[derive(Parser)]
+    struct Serve {
+        #[command(flatten)]
+        auth: AuthArgs,
+    }
+    Serve::parse_from(["serve", "--jwt-issuer", table]).auth.check().unwrap()
 }
 
 /// Claims with some replaced; null removes one.
@@ -289,8 +300,7 @@ async fn good_credentials_are_believed_in_every_spelling_and_algorithm(mut world
         let name = serde_json::to_value(pair.algorithm).unwrap();
         let table =
             format!(r#"{{issuer="{set}", application="{ACME}", audience="userdata", algorithm={name}, jwks_file="{}"}}"#, file.display());
-        let args = AuthArgs { jwt_issuer: vec![table.into()], jwt_leeway: Duration::from_secs(10) };
-        issuers.extend(args.check().unwrap().issuers);
+        issuers.extend(auth_config(&table).issuers);
         tokens.push(pair.sign_as("one", &claims(&set, "anna")));
     }
     world.config.auth.issuers = issuers;

@@ -1,8 +1,8 @@
 //! Users' JWTs.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use jsonwebtoken::{Algorithm, Validation, dangerous::insecure_decode_claims, decode, decode_header};
+use jsonwebtoken::{Algorithm, Validation, dangerous::insecure_decode_claims, decode, decode_header, get_current_timestamp};
 use serde::Deserialize;
 
 use super::{
@@ -19,6 +19,9 @@ use crate::{
 
 const MAX_TOKEN_BYTES: usize = 4096;
 
+/// What a token may call itself (`typ`): a JWT, or an access token of RFC 9068. An issuer's other tokens are for others.
+const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+
 /// The issuers whose tokens are believed, by `iss`.
 pub struct Issuers(HashMap<String, Issuer>);
 
@@ -27,6 +30,8 @@ struct Issuer {
     algorithm: Algorithm,
     keys: VerifyingKeys,
     validation: Validation,
+    /// In seconds, as all times of tokens.
+    max_life: f64,
 }
 
 /// What is read of a token before its signature is verified, and used for nothing but to choose who should have signed it.
@@ -39,6 +44,14 @@ struct Claimed {
 #[derive(Deserialize)]
 struct Verified {
     sub: String,
+    exp: f64,
+    iat: Option<f64>,
+}
+
+/// RFC 7515, 4.1.9: in any case, and `application/` may be left out.
+fn is_expected_type(mut typ: String) -> bool {
+    typ.make_ascii_lowercase();
+    TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
 }
 
 impl Issuers {
@@ -47,7 +60,7 @@ impl Issuers {
     /// # Errors
     /// The issuer whose keys cannot be used, and why.
     pub fn new(config: &AuthConfig) -> Result<Self, IssuerError> {
-        let issuers = config.issuers.iter().map(|issuer| match Issuer::new(issuer, config.leeway) {
+        let issuers = config.issuers.iter().map(|issuer| match Issuer::new(issuer, config) {
             Ok(built) => Ok((issuer.issuer.clone(), built)),
             Err(problem) => Err(IssuerError { issuer: issuer.issuer.clone(), problem }),
         });
@@ -63,6 +76,9 @@ impl Issuers {
         if header.crit.is_some() {
             return Err(Refusal::CriticalHeader);
         }
+        if !header.typ.is_none_or(is_expected_type) {
+            return Err(Refusal::WrongType);
+        }
         let claimed: Claimed = insecure_decode_claims(token).map_err(|_| Refusal::TokenForm)?;
         let issuer = self.0.get(&claimed.iss).ok_or(Refusal::UnknownIssuer)?;
         if header.alg != issuer.algorithm {
@@ -70,13 +86,16 @@ impl Issuers {
         }
         let key = issuer.keys.get(header.kid.as_deref()).ok_or(Refusal::UnknownKey)?;
         let verified = decode::<Verified>(token, key, &issuer.validation).map_err(|_| Refusal::TokenNotValid)?;
+        if !issuer.is_short_lived(&verified.claims) {
+            return Err(Refusal::LifeTooLong);
+        }
         let user_token = UserToken::parse(verified.claims.sub).map_err(|_| Refusal::NoUserToken)?;
         Ok(Principal::User { application: issuer.application.clone(), user_token })
     }
 }
 
 impl Issuer {
-    fn new(config: &IssuerConfig, leeway: Duration) -> Result<Self, KeyError> {
+    fn new(config: &IssuerConfig, of_all: &AuthConfig) -> Result<Self, KeyError> {
         let algorithm = match config.algorithm {
             JwtAlgorithm::Hs256 => Algorithm::HS256,
             JwtAlgorithm::Rs256 => Algorithm::RS256,
@@ -88,7 +107,20 @@ impl Issuer {
         validation.set_issuer(&[&config.issuer]);
         validation.set_audience(&[&config.audience]);
         validation.validate_nbf = true;
-        validation.leeway = leeway.as_secs();
-        Ok(Self { application: config.application.clone(), algorithm, keys: VerifyingKeys::new(algorithm, &config.keys)?, validation })
+        validation.leeway = of_all.leeway.as_secs();
+        Ok(Self {
+            application: config.application.clone(),
+            algorithm,
+            keys: VerifyingKeys::new(algorithm, &config.keys)?,
+            validation,
+            max_life: of_all.max_life.as_secs_f64(),
+        })
+    }
+
+    /// Whether the token ends soon enough: counted from now, and from when it says it was issued.
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 have 31 bits")]
+    fn is_short_lived(&self, Verified { exp, iat, .. }: &Verified) -> bool {
+        let latest_now = (get_current_timestamp() + self.validation.leeway) as f64;
+        *exp <= latest_now + self.max_life && iat.is_none_or(|iat| iat <= latest_now && *exp <= iat + self.max_life)
     }
 }

@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     TokenForm,
     #[error("the JWT has critical header fields")]
     CriticalHeader,
+    #[error("the JWT's `typ` is that of something else")]
+    WrongType,
     #[error("the JWT's issuer is not configured")]
     UnknownIssuer,
     #[error("the JWT is not signed with its issuer's algorithm")]
@@ -35,6 +37,8 @@ pub(super) enum Refusal {
     UnknownKey,
     #[error("the JWT's signature, `exp`, `nbf`, `aud` or `sub` is not accepted")]
     TokenNotValid,
+    #[error("the JWT lives longer than `--jwt-max-life`, or is issued in the future")]
+    LifeTooLong,
     #[error("the JWT's `sub` is no user token")]
     NoUserToken,
     /// Says nothing about the credential, so it is the one with an answer of its own.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
 use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind,
+    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey, crypto,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse},
 };
 
@@ -132,13 +132,43 @@ fn checked(key: DecodingKey, algorithm: Algorithm) -> Result<DecodingKey, KeyErr
         }
         (AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(bytes)) => UnparsedPublicKey::new(&ED25519, bytes).parse().is_ok(),
         (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
-            aws_lc_rs::rsa::PublicKey::from_der(der).is_ok_and(|key| RSA_MODULUS_BYTES.contains(&key.modulus_len()))
+            let fits = |key: aws_lc_rs::rsa::PublicKey| {
+                RSA_MODULUS_BYTES.contains(&key.modulus_len()) && is_exponent(key.exponent().big_endian_without_leading_zero())
+            };
+            aws_lc_rs::rsa::PublicKey::from_der(der).is_ok_and(fits)
         }
         (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
-            RSA_MODULUS_BYTES.contains(&n.iter().skip_while(|byte| **byte == 0).count())
+            RSA_MODULUS_BYTES.contains(&without_zeros(n).len())
+                && is_exponent(without_zeros(e))
                 && RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_ok()
         }
         _ => false,
     };
-    if fits { Ok(key) } else { Err(KeyError::Unfit) }
+    if fits && verifies(&key, algorithm) { Ok(key) } else { Err(KeyError::Unfit) }
+}
+
+/// Whether signatures need the private key: with 1 anyone can make them, and an even exponent has no private key. Parsing minds neither.
+fn is_exponent(e: &[u8]) -> bool {
+    e.last().is_some_and(|last| last % 2 == 1) && e != [1]
+}
+
+fn without_zeros(mut number: &[u8]) -> &[u8] {
+    while let [0, rest @ ..] = number {
+        number = rest;
+    }
+    number
+}
+
+/// Whether the code that tokens will meet can work with the key: what nobody has signed is refused, for its signature and for nothing else,
+/// and what a secret has signed is accepted.
+fn verifies(key: &DecodingKey, algorithm: Algorithm) -> bool {
+    let message = b"self-test";
+    let verify = |signature: &str| crypto::verify(signature, message, key, algorithm).ok();
+    let signed = match key.kind() {
+        DecodingKeyKind::SecretOrDer(secret) if algorithm.family() == AlgorithmFamily::Hmac => {
+            crypto::sign(message, &EncodingKey::from_secret(secret), algorithm).is_ok_and(|signature| verify(&signature) == Some(true))
+        }
+        _ => true,
+    };
+    signed && verify("AAAA") == Some(false)
 }
