@@ -2,6 +2,7 @@
 //! PostgreSQL and the S3 server are started by `scripts/test`; without them the tests that need them fail.
 #![expect(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+mod access_matrix;
 mod airline;
 mod bad_input;
 mod catalogue;

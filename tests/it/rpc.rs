@@ -22,8 +22,28 @@ impl Rpc {
     /// The RPCs; an export of deleted records is one of them in another guise.
     pub(crate) const ALL: [Self; 5] = [Self::Export, Self::DeleteMessages, Self::ScopedDelete, Self::ErasureStatus, Self::Import];
 
+    /// The RPCs, in every guise.
+    pub(crate) const EVERY_GUISE: [Self; 6] =
+        [Self::Export, Self::ExportDeleted, Self::DeleteMessages, Self::ScopedDelete, Self::ErasureStatus, Self::Import];
+
+    /// Its name in the contract.
+    pub(crate) fn method(self) -> &'static str {
+        match self {
+            Self::Export | Self::ExportDeleted => "ExportUserData",
+            Self::DeleteMessages => "DeleteUserMessages",
+            Self::ScopedDelete => "ScopedDelete",
+            Self::ErasureStatus => "GetErasureStatus",
+            Self::Import => "ImportUserData",
+        }
+    }
+
     /// Calls it to its end.
     pub(crate) async fn call(self, channel: &Channel, metadata: &MetadataMap, user_token: &str) -> Result<(), Status> {
+        self.count(channel, metadata, user_token).await.map(drop)
+    }
+
+    /// Calls it to its end, and tells how much it saw of the user: sessions, messages, or that there was an erasure.
+    pub(crate) async fn count(self, channel: &Channel, metadata: &MetadataMap, user_token: &str) -> Result<i64, Status> {
         let user_token = user_token.to_owned();
         let mut users = UserDataServiceClient::new(channel.clone());
         match self {
@@ -35,22 +55,27 @@ impl Rpc {
                 while let Some(response) = stream.message().await? {
                     summary = response.summary;
                 }
-                assert!(summary.is_some(), "an export without a summary ended with OK");
+                let summary = summary.expect("an export without a summary ended with OK");
+                Ok(summary.counts.unwrap_or_default().sessions.into())
             }
             Self::DeleteMessages => {
-                drop(users.delete_user_messages(with(metadata, DeleteUserMessagesRequest { user_token, ..Default::default() })).await?)
+                let request = DeleteUserMessagesRequest { user_token, ..Default::default() };
+                Ok(users.delete_user_messages(with(metadata, request)).await?.get_ref().messages_deleted.into())
             }
             Self::ScopedDelete => {
                 let request = ScopedDeleteRequest { user_token, sessions: true, ..Default::default() };
-                drop(users.scoped_delete(with(metadata, request)).await?);
+                Ok(users.scoped_delete(with(metadata, request)).await?.get_ref().sessions_deleted.into())
             }
-            Self::ErasureStatus => drop(users.get_erasure_status(with(metadata, GetErasureStatusRequest { user_token })).await?),
+            Self::ErasureStatus => {
+                let request = GetErasureStatusRequest { user_token };
+                Ok(users.get_erasure_status(with(metadata, request)).await?.get_ref().epoch.min(1))
+            }
             Self::Import => {
                 let requests = tokio_stream::iter([ImportUserDataRequest { user_token, ..Default::default() }]);
-                drop(ImportServiceClient::new(channel.clone()).import_user_data(with(metadata, requests)).await?);
+                let response = ImportServiceClient::new(channel.clone()).import_user_data(with(metadata, requests)).await?;
+                Ok(response.get_ref().imported.unwrap_or_default().sessions.into())
             }
         }
-        Ok(())
     }
 }
 
