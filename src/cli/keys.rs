@@ -12,6 +12,7 @@ use crate::{
     domain::{
         api_key::{ApiKey, ApiKeyId, RANDOM_BYTES},
         principal::Permissions,
+        secret::Secret,
         subject::ApplicationId,
         timestamp::{Clock, Timestamp},
     },
@@ -28,6 +29,8 @@ pub(super) struct KeysArgs {
 enum KeysCommand {
     /// Make a key and print it: the only time it is shown.
     Create(CreateArgs),
+    /// Make another key that permits the same and print it; the old one works until it is revoked or expires.
+    Rotate(RotateArgs),
     /// List keys, revoked and expired ones too.
     List(ListArgs),
     /// Revoke a key: every replica refuses it within 5 seconds.
@@ -43,6 +46,18 @@ struct CreateArgs {
     #[arg(long, value_name = "LIST")]
     permissions: Permissions,
     /// When the key ends: after a time (90d, 12h) or at one (2030-01-31T00:00:00Z). Never, if not given.
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Args, Debug)]
+struct RotateArgs {
+    /// The old key's id: the 16 digits after `udk_`.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// When the new key ends: after a time (90d, 12h) or at one (2030-01-31T00:00:00Z). Never, if not given.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     #[command(flatten)]
@@ -84,6 +99,7 @@ pub(super) async fn run(args: KeysArgs) -> anyhow::Result<()> {
     let clock = Clock::default();
     match args.command {
         KeysCommand::Create(args) => create(args, clock).await,
+        KeysCommand::Rotate(args) => rotate(args, clock).await,
         KeysCommand::List(args) => list(args, clock).await,
         KeysCommand::Revoke(args) => revoke(args, clock).await,
     }
@@ -91,15 +107,35 @@ pub(super) async fn run(args: KeysArgs) -> anyhow::Result<()> {
 
 async fn create(args: CreateArgs, clock: Clock) -> anyhow::Result<()> {
     ensure!(args.permissions != Permissions::default(), "--permissions: name at least one");
-    let now = clock.now();
-    let expires_at = args.expires.map(|text| expiry(&text, now)).transpose()?;
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random).map_err(|error| anyhow!("no random bytes: {error}"))?;
-    let (key, text) = ApiKey::mint(&random, args.application, args.permissions, now, expires_at);
-
+    let (key, text) = mint(args.application, args.permissions, args.expires.as_deref(), clock.now())?;
     let repository = open(&args.database, clock).await?;
     repository.insert_api_key(&key).await?;
     repository.close().await?;
+    show(&key, &text)
+}
+
+async fn rotate(args: RotateArgs, clock: Clock) -> anyhow::Result<()> {
+    let id = key_id(&args.id)?;
+    let now = clock.now();
+    let repository = open_existing(&args.database, clock).await?;
+    let keys = repository.list_api_keys(None).await?;
+    let old = keys.into_iter().find(|key| key.id == id).with_context(|| unknown(&id))?;
+    ensure!(old.is_live(now), "key {id} is revoked or has expired; make a new one with `keys create`");
+    let (key, text) = mint(old.application, old.permissions, args.expires.as_deref(), now)?;
+    repository.insert_api_key(&key).await?;
+    repository.close().await?;
+    show(&key, &text)?;
+    Ok(writeln!(io::stderr().lock(), "Key {id} works on. When nobody uses it any more: `keys revoke {id}`.")?)
+}
+
+fn mint(application: ApplicationId, permissions: Permissions, expires: Option<&str>, now: Timestamp) -> anyhow::Result<(ApiKey, Secret)> {
+    let expires_at = expires.map(|text| expiry(text, now)).transpose()?;
+    let mut random = [0; RANDOM_BYTES];
+    getrandom::fill(&mut random).map_err(|error| anyhow!("no random bytes: {error}"))?;
+    Ok(ApiKey::mint(&random, application, permissions, now, expires_at))
+}
+
+fn show(key: &ApiKey, text: &Secret) -> anyhow::Result<()> {
     let ends = key.expires_at.map_or_else(|| "never expires".to_owned(), |at| format!("expires at {}", rfc3339(at)));
     writeln!(
         io::stderr().lock(),
@@ -109,6 +145,15 @@ async fn create(args: CreateArgs, clock: Clock) -> anyhow::Result<()> {
         key.permissions,
     )?;
     Ok(writeln!(io::stdout().lock(), "{}", text.expose())?)
+}
+
+/// The text is not repeated: by mistake it may be a whole key.
+fn key_id(text: &str) -> anyhow::Result<ApiKeyId> {
+    ApiKeyId::parse(text).context("the id of a key is 16 digits in lower-case hex; `keys list` shows it")
+}
+
+fn unknown(id: &ApiKeyId) -> String {
+    format!("there is no key {id}; `keys list` shows those there are")
 }
 
 async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
@@ -135,12 +180,11 @@ async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
 }
 
 async fn revoke(args: RevokeArgs, clock: Clock) -> anyhow::Result<()> {
-    // The text is not repeated: by mistake it may be a whole key.
-    let id = ApiKeyId::parse(&args.id).context("the id of a key is 16 digits in lower-case hex; `keys list` shows it")?;
+    let id = key_id(&args.id)?;
     let repository = open_existing(&args.database, clock).await?;
     let known = repository.revoke_api_key(&id, clock.now()).await?;
     repository.close().await?;
-    ensure!(known, "there is no key {id}; `keys list` shows those there are");
+    ensure!(known, unknown(&id));
     Ok(writeln!(io::stderr().lock(), "Key {id} is revoked; every replica refuses it within 5 seconds.")?)
 }
 

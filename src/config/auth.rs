@@ -7,6 +7,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use toml::{Table, Value};
+use url::{Host, Url};
 
 use super::{Error, duration};
 use crate::domain::{secret::Secret, subject::ApplicationId};
@@ -14,6 +15,10 @@ use crate::domain::{secret::Secret, subject::ApplicationId};
 const ISSUER: &str = "jwt-issuer";
 const LEEWAY: &str = "jwt-leeway";
 const MAX_LEEWAY: Duration = Duration::from_secs(30);
+const JWKS_MAX_AGE: &str = "jwks-max-age";
+
+/// More often no key set is fetched, whether it could be or not.
+pub const MIN_JWKS_MAX_AGE: Duration = Duration::from_secs(30);
 
 /// Flags about credentials. An issuer is taken as it is and checked later, because `clap` quotes what it refuses.
 #[derive(clap::Args, Clone, Debug)]
@@ -21,9 +26,9 @@ const MAX_LEEWAY: Duration = Duration::from_secs(30);
 pub struct AuthArgs {
     /// An issuer of users' JWTs, as a TOML table: `{issuer="…", application="…", audience="…", algorithm="ES256", key_file="…"}`.
     ///
-    /// The algorithm is HS256, RS256, ES256 or EdDSA. In place of `key_file` (PEM, or the bytes of an HMAC secret) there may be `jwks_file`
-    /// (a JSON Web Key Set), `public_key` (PEM) or `secret` (an HMAC secret in base64url). Repeat the flag for more issuers; the
-    /// environment variable also takes an array of tables. In the file each issuer is a `[[jwt_issuer]]`.
+    /// The algorithm is HS256, RS256, ES256 or EdDSA. In place of `key_file` (PEM, or the bytes of an HMAC secret) there may be `jwks_url` or
+    /// `jwks_file` (a JSON Web Key Set), `public_key` (PEM) or `secret` (an HMAC secret in base64url). Repeat the flag for more issuers;
+    /// the environment variable also takes an array of tables. In the file each issuer is a `[[jwt_issuer]]`.
     #[arg(long, value_name = "TABLE")]
     pub jwt_issuer: Vec<Secret>,
     /// How far the clocks of issuers may be off; 30s at most.
@@ -32,6 +37,9 @@ pub struct AuthArgs {
     /// How long a token may live: from when it was issued, if it says so, and from now, until its `exp`.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse_positive)]
     pub jwt_max_life: Duration,
+    /// After how long a JSON Web Key Set is fetched anew from its `jwks_url`; 30s at least.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    pub jwks_max_age: Duration,
 }
 
 /// Checked settings about credentials.
@@ -43,12 +51,19 @@ pub struct AuthConfig {
     pub leeway: Duration,
     /// How long a token may live.
     pub max_life: Duration,
+    /// After how long a published key set is fetched anew.
+    pub jwks_max_age: Duration,
 }
 
 impl Default for AuthConfig {
     /// No issuer, and the limits that `serve` has.
     fn default() -> Self {
-        Self { issuers: Vec::new(), leeway: Duration::from_secs(10), max_life: Duration::from_secs(24 * 60 * 60) }
+        Self {
+            issuers: Vec::new(),
+            leeway: Duration::from_secs(10),
+            max_life: Duration::from_secs(24 * 60 * 60),
+            jwks_max_age: Duration::from_secs(5 * 60),
+        }
     }
 }
 
@@ -89,6 +104,8 @@ pub enum IssuerKeys {
     Pem(Vec<u8>),
     /// A JSON Web Key Set.
     JwkSet(Vec<u8>),
+    /// Where the issuer publishes a JSON Web Key Set: over TLS, or on this machine.
+    JwkSetUrl(Url),
 }
 
 impl fmt::Debug for IssuerKeys {
@@ -97,6 +114,7 @@ impl fmt::Debug for IssuerKeys {
             Self::Hmac(_) => "Hmac(…)",
             Self::Pem(_) => "Pem(…)",
             Self::JwkSet(_) => "JwkSet(…)",
+            Self::JwkSetUrl(_) => "JwkSetUrl(…)",
         })
     }
 }
@@ -110,6 +128,9 @@ impl AuthArgs {
         if self.jwt_leeway > MAX_LEEWAY {
             return Err(Error::new(LEEWAY, "must be at most 30s"));
         }
+        if self.jwks_max_age < MIN_JWKS_MAX_AGE {
+            return Err(Error::new(JWKS_MAX_AGE, "must be at least 30s"));
+        }
         let mut issuers: Vec<IssuerConfig> = Vec::new();
         for table in self.jwt_issuer.iter().map(tables).collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let issuer = Entries(table).issuer()?;
@@ -118,7 +139,7 @@ impl AuthArgs {
             }
             issuers.push(issuer);
         }
-        Ok(AuthConfig { issuers, leeway: self.jwt_leeway, max_life: self.jwt_max_life })
+        Ok(AuthConfig { issuers, leeway: self.jwt_leeway, max_life: self.jwt_max_life, jwks_max_age: self.jwks_max_age })
     }
 }
 
@@ -138,8 +159,8 @@ fn tables(text: &Secret) -> Result<Vec<Table>, Error> {
     values.into_iter().map(|value| if let Value::Table(table) = value { Ok(table) } else { Err(refuse()) }).collect()
 }
 
-/// What an issuer's table may hold; the last four are where its keys come from.
-const KEYS: [&str; 8] = ["issuer", "application", "audience", "algorithm", "secret", "public_key", "key_file", "jwks_file"];
+/// What an issuer's table may hold; the last five are where its keys come from.
+const KEYS: [&str; 9] = ["issuer", "application", "audience", "algorithm", "secret", "public_key", "key_file", "jwks_file", "jwks_url"];
 
 /// What is left to read of an issuer's table.
 struct Entries(Table);
@@ -177,12 +198,13 @@ impl Entries {
         let hmac = algorithm == JwtAlgorithm::Hs256;
         let sources: Vec<_> = KEYS[4..].iter().copied().filter(|key| self.0.contains_key(*key)).collect();
         let [source] = sources[..] else {
-            return Err("needs exactly one of `secret`, `public_key`, `key_file` and `jwks_file`".to_owned());
+            return Err("needs exactly one of `secret`, `public_key`, `key_file`, `jwks_file` and `jwks_url`".to_owned());
         };
         let text = self.take(source).map_err(|error| error.problem)?;
         match source {
             "secret" if !hmac => Err("`secret` is for HS256 alone; give the public key".to_owned()),
             "public_key" if hmac => Err("HS256 needs `secret`, and never a public key".to_owned()),
+            "jwks_url" if hmac => Err("HS256 needs `secret`; what is published is no secret".to_owned()),
             "secret" => {
                 let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
                 let secret = GeneralPurpose::new(&alphabet::URL_SAFE, lenient).decode(text);
@@ -190,6 +212,7 @@ impl Entries {
             }
             "public_key" => Ok(IssuerKeys::Pem(text.into_bytes())),
             "jwks_file" => read(&text).map(IssuerKeys::JwkSet),
+            "jwks_url" => jwks_url(&text).map(IssuerKeys::JwkSetUrl),
             _ if hmac => read(&text).and_then(|secret| hmac_secret(&text, secret)),
             _ => read(&text).map(IssuerKeys::Pem),
         }
@@ -198,6 +221,24 @@ impl Entries {
 
 fn read(file: &str) -> Result<Vec<u8>, String> {
     fs::read(Path::new(file)).map_err(|error| format!("cannot read {file}: {error}"))
+}
+
+/// A URL whose answer nobody on the way can have written. What it holds is not repeated.
+fn jwks_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("`jwks_url` is no URL: {error}"))?;
+    let is_here = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
+        Err("`jwks_url` must begin with https:// (or http:// on this machine), or anyone on the way could sign tokens".to_owned())
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Err("`jwks_url` must not hold a password: what is published needs none".to_owned())
+    } else {
+        Ok(url)
+    }
 }
 
 /// Guards against two mistakes that would only show in tokens nobody can explain: a public key used as a secret, which lets anyone sign, and
@@ -296,6 +337,39 @@ mod tests {
         let args = args(&[format!(r#"{{{COMMON}, algorithm="HS256", secret="hunter22"}}"#)]);
         let shown = format!("{args:?} {:?}", args.clone().check().unwrap());
         assert!(!shown.contains("hunter2") && !shown.contains("133"), "{shown}");
+    }
+
+    #[test]
+    fn a_published_set_comes_over_tls_or_from_this_machine() {
+        let table = |algorithm: &str, url: &str| format!(r#"{{{COMMON}, algorithm="{algorithm}", jwks_url="{url}"}}"#);
+        for good in
+            ["https://id.example/jwks", "https://192.0.2.1:8443/", "http://127.0.0.1:80/jwks", "http://[::1]/jwks", "http://localhost/"]
+        {
+            let config = check(&[table("ES256", good)]).unwrap();
+            assert!(matches!(&config.issuers[0].keys, IssuerKeys::JwkSetUrl(url) if url.as_str() == good), "{good}");
+        }
+        let bad = [
+            ("ES256", "http://id.example/hunter2"),
+            ("ES256", "http://127.0.0.1.evil.example/hunter2"),
+            ("ES256", "http://localhost.evil.example/hunter2"),
+            ("ES256", "http://10.0.0.1/hunter2"),
+            ("ES256", "file:///etc/hunter2"),
+            ("ES256", "hunter2"),
+            ("ES256", "https://anna:hunter2@id.example/"),
+            ("ES256", "https://hunter2@id.example/"),
+            ("HS256", "https://id.example/hunter2"),
+        ];
+        for (algorithm, url) in bad {
+            let error = check(&[table(algorithm, url)]).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_published_set_is_not_fetched_all_the_time() {
+        let args = |seconds| AuthArgs { jwks_max_age: Duration::from_secs(seconds), ..args(&[]) };
+        assert!(args(30).check().is_ok());
+        assert!(args(29).check().is_err());
     }
 
     #[test]

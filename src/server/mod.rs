@@ -7,6 +7,7 @@ mod descriptors;
 mod file_removal;
 mod health;
 pub mod key_refresh;
+mod key_sets;
 mod metered;
 mod run;
 mod service_thread;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 
 use self::{
     descriptors::connections_that_fit,
+    key_sets::KeySet,
     slots::Slots,
     tls::{Tls, TlsError},
 };
@@ -52,6 +54,9 @@ pub enum Error {
     /// An issuer of JWTs.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
+    /// What issuers publish.
+    #[error("no key set can be fetched: {0}; has the machine certificates (ca-certificates)?")]
+    KeySets(reqwest::Error),
     /// The port.
     #[error("cannot listen on {address}: {error}; is another server running there?")]
     Listen {
@@ -80,6 +85,7 @@ pub struct Server {
     vault: Vault,
     keys: Arc<KeyRing>,
     issuers: Arc<Issuers>,
+    key_sets: Vec<KeySet>,
     listener: TcpListener,
     address: SocketAddr,
     config: ListenConfig,
@@ -108,6 +114,8 @@ impl Server {
         let vault = Vault::open(&config.storage.object_store)
             .map_err(|error| Error::ObjectStore { place: config.storage.object_store.to_string(), error })?;
         let issuers = Arc::new(Issuers::new(&config.auth)?);
+        let mut key_sets = KeySet::of(&config.auth, &issuers).map_err(Error::KeySets)?;
+        key_sets::refresh(&mut key_sets).await;
         let keys = Arc::new(KeyRing::default());
         key_refresh::refresh(&keys, &repository).await.map_err(database)?;
         let tls = match config.tls {
@@ -127,7 +135,20 @@ impl Server {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        Ok(Self { repository, vault, keys, issuers, listener, address, config: config.listen, tls, slots, limits: config.limits, clock })
+        Ok(Self {
+            repository,
+            vault,
+            keys,
+            issuers,
+            key_sets,
+            listener,
+            address,
+            config: config.listen,
+            tls,
+            slots,
+            limits: config.limits,
+            clock,
+        })
     }
 
     /// Where it listens.

@@ -14,7 +14,7 @@ use tonic_health::server::HealthReporter;
 use super::{
     Error, Server,
     accept::accept,
-    file_removal, health, key_refresh,
+    file_removal, health, key_refresh, key_sets,
     service_thread::{self, Service},
 };
 use crate::{
@@ -44,6 +44,7 @@ impl Server {
         health::report(&reporter, tonic_health::ServingStatus::Serving).await;
         let watch = tokio::spawn(health::watch(reporter.clone(), self.repository.clone(), stopping.clone()));
         let refresh = tokio::spawn(key_refresh::keep_fresh(self.keys.clone(), self.repository.clone(), stopping.clone()));
+        let fetching = tokio::spawn(key_sets::keep_fresh(self.key_sets, stopping.clone()));
 
         let (tls, renewing) = (self.tls.clone(), stopping.clone());
         let renew = tokio::spawn(async move {
@@ -99,7 +100,7 @@ impl Server {
         stopping.cancel();
         drop(end);
         // No task can fail; all end at once.
-        let _ = tokio::join!(watch, refresh, renew, removing);
+        let _ = tokio::join!(watch, refresh, fetching, renew, removing);
         served?;
         if let Ok(Err(error)) = tokio::time::timeout(last_words, self.repository.close()).await {
             tracing::warn!(%error, "the database could not be closed");

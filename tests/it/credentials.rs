@@ -1,6 +1,9 @@
 //! Who is believed, over the wire: good credentials in every spelling, and one answer to all bad ones.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
@@ -43,6 +46,7 @@ on_both_engines!(
     every_bad_credential_gets_one_and_the_same_answer_from_every_rpc,
     good_credentials_are_believed_in_every_spelling_and_algorithm,
     a_new_key_works_and_a_revoked_one_stops_within_five_seconds_on_every_replica,
+    a_key_is_changed_for_another_while_both_are_good,
     keys_that_cannot_be_read_any_more_admit_nobody,
 );
 
@@ -81,7 +85,8 @@ fn headers(headers: &[(&str, &str)]) -> MetadataMap {
     metadata
 }
 
-fn jwt(token: &str) -> MetadataMap {
+/// The header of a JWT.
+pub(crate) fn jwt(token: &str) -> MetadataMap {
     headers(&[("x-access-token", token)])
 }
 
@@ -89,7 +94,8 @@ fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn issuer_config(issuer: &str, application: &str, algorithm: JwtAlgorithm, keys: IssuerKeys) -> IssuerConfig {
+/// An issuer of whose tokens the audience is this service.
+pub(crate) fn issuer_config(issuer: &str, application: &str, algorithm: JwtAlgorithm, keys: IssuerKeys) -> IssuerConfig {
     let application = ApplicationId::parse(application).unwrap();
     IssuerConfig { issuer: issuer.into(), application, audience: "userdata".into(), algorithm, keys }
 }
@@ -116,7 +122,7 @@ fn changed(mut claims: Value, changes: Value) -> Value {
 }
 
 /// A key pair of an issuer.
-struct Pair {
+pub(crate) struct Pair {
     algorithm: Algorithm,
     private: EncodingKey,
     public_pem: String,
@@ -130,7 +136,8 @@ impl Pair {
         Self { algorithm: Algorithm::RS256, private, public_pem: public_pem(key.public_key()) }
     }
 
-    fn ecdsa() -> Self {
+    /// For ES256.
+    pub(crate) fn ecdsa() -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let private = EncodingKey::from_ec_pem(pem("PRIVATE KEY", key.to_pkcs8v1().unwrap().as_ref()).as_bytes()).unwrap();
         Self { algorithm: Algorithm::ES256, private, public_pem: public_pem(key.public_key()) }
@@ -146,8 +153,16 @@ impl Pair {
         encode(&Header::new(self.algorithm), claims, &self.private).unwrap()
     }
 
-    fn sign_as(&self, kid: &str, claims: &Value) -> String {
+    /// A token that names its key.
+    pub(crate) fn sign_as(&self, kid: &str, claims: &Value) -> String {
         encode(&Header { kid: Some(kid.into()), ..Header::new(self.algorithm) }, claims, &self.private).unwrap()
+    }
+
+    /// The public key, as a set has it.
+    pub(crate) fn jwk(&self, kid: &str) -> Value {
+        let mut jwk = Jwk::from_encoding_key(&self.private, self.algorithm).unwrap();
+        jwk.common.key_id = Some(kid.into());
+        serde_json::to_value(jwk).unwrap()
     }
 
     fn issuer(&self, issuer: &str, algorithm: JwtAlgorithm) -> IssuerConfig {
@@ -164,7 +179,7 @@ fn public_pem(key: &impl AsDer<PublicKeyX509Der<'static>>) -> String {
 }
 
 /// All that a caller can see of a refusal, but for the date and its request's id.
-fn seen(refused: &Status) -> (Code, String, Vec<u8>, Vec<String>) {
+pub(crate) fn seen(refused: &Status) -> (Code, String, Vec<u8>, Vec<String>) {
     let mut names: Vec<String> = refused.metadata().as_ref().keys().map(ToString::to_string).collect();
     names.sort();
     (refused.code(), refused.message().to_owned(), refused.details().to_vec(), names)
@@ -174,7 +189,8 @@ fn id_of(key: &str) -> ApiKeyId {
     ApiKeyId::parse(&key[4..20]).unwrap()
 }
 
-async fn accepts(channel: &Channel, headers: &MetadataMap) -> bool {
+/// Whether a credential is believed.
+pub(crate) async fn accepts(channel: &Channel, headers: &MetadataMap) -> bool {
     match Rpc::Export.call(channel, headers, "anna").await {
         Ok(()) => true,
         Err(refused) => {
@@ -186,11 +202,9 @@ async fn accepts(channel: &Channel, headers: &MetadataMap) -> bool {
 
 async fn every_bad_credential_gets_one_and_the_same_answer_from_every_rpc(mut world: World) {
     let (rsa, ecdsa) = (Pair::rsa(), Pair::ecdsa());
-    world.config.auth.issuers = vec![hs256_issuer("hs", ACME), rsa.issuer("rs", JwtAlgorithm::Rs256), {
-        let mut jwk = Jwk::from_encoding_key(&ecdsa.private, ecdsa.algorithm).unwrap();
-        jwk.common.key_id = Some("one".into());
-        issuer_config("set", ACME, JwtAlgorithm::Es256, IssuerKeys::JwkSet(json!({"keys": [jwk]}).to_string().into()))
-    }];
+    let set = IssuerKeys::JwkSet(json!({"keys": [ecdsa.jwk("one")]}).to_string().into());
+    world.config.auth.issuers =
+        vec![hs256_issuer("hs", ACME), rsa.issuer("rs", JwtAlgorithm::Rs256), issuer_config("set", ACME, JwtAlgorithm::Es256, set)];
     let everything: Permissions = Permission::ALL.into_iter().collect();
     let revoked = world.insert_key(ACME, everything).await;
     assert!(world.repository().revoke_api_key(&id_of(&revoked), Clock::default().now()).await.unwrap());
@@ -294,9 +308,7 @@ async fn good_credentials_are_believed_in_every_spelling_and_algorithm(mut world
 
         let set = format!("set {algorithm:?}");
         let file = world.folder().join(format!("{algorithm:?}.jwks"));
-        let mut jwk = Jwk::from_encoding_key(&pair.private, pair.algorithm).unwrap();
-        jwk.common.key_id = Some("one".into());
-        std::fs::write(&file, json!({"keys": [jwk]}).to_string()).unwrap();
+        std::fs::write(&file, json!({"keys": [pair.jwk("one")]}).to_string()).unwrap();
         let name = serde_json::to_value(pair.algorithm).unwrap();
         let table =
             format!(r#"{{issuer="{set}", application="{ACME}", audience="userdata", algorithm={name}, jwks_file="{}"}}"#, file.display());
@@ -350,6 +362,30 @@ async fn a_new_key_works_and_a_revoked_one_stops_within_five_seconds_on_every_re
     assert!(accepts(&channels[0], &key_headers(ACME, world.key(ACME))).await, "another key went with it");
     stop.cancel();
     running.await.unwrap().unwrap();
+}
+
+async fn a_key_is_changed_for_another_while_both_are_good(world: World) {
+    let old = world.insert_key(ACME, [Permission::Export].into_iter().collect()).await;
+    let keys = |command: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_userdata"));
+        program.args(["keys", command, id_of(&old).as_str()]).env("USERDATA_DATABASE_URL", &world.database_url).output().unwrap()
+    };
+    let rotated = keys("rotate");
+    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+    let new = String::from_utf8(rotated.stdout).unwrap();
+    let (old_headers, new_headers) = (key_headers(ACME, &old), key_headers(ACME, new.trim_end()));
+
+    let channel = world.channel().await;
+    eventually("the old key is known", async || accepts(&channel, &old_headers).await).await;
+    eventually("the new key is known", async || accepts(&channel, &new_headers).await).await;
+    assert!(accepts(&channel, &old_headers).await, "the old key went when the new one came");
+    let refused = Rpc::Import.call(&channel, &new_headers, "anna").await.unwrap_err();
+    assert_reason(&refused, Code::PermissionDenied, "ERROR_REASON_NOT_PERMITTED");
+
+    assert!(keys("revoke").status.success());
+    eventually("the old key is refused", async || !accepts(&channel, &old_headers).await).await;
+    assert!(accepts(&channel, &new_headers).await, "the new key went with the old one");
+    assert_eq!(keys("rotate").status.code(), Some(1), "a revoked key has a successor");
 }
 
 async fn keys_that_cannot_be_read_any_more_admit_nobody(mut world: World) {

@@ -15,6 +15,7 @@ mod deadline;
 mod delete_messages;
 mod exported;
 mod isolation;
+mod key_sets;
 mod leaks;
 mod lifecycle;
 mod load;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, Validation, dangerous::insecure_decode_claims, decode, decode_header, get_current_timestamp};
 use serde::Deserialize;
 
@@ -28,7 +29,7 @@ pub struct Issuers(HashMap<String, Issuer>);
 struct Issuer {
     application: ApplicationId,
     algorithm: Algorithm,
-    keys: VerifyingKeys,
+    keys: ArcSwap<VerifyingKeys>,
     validation: Validation,
     /// In seconds, as all times of tokens.
     max_life: f64,
@@ -67,6 +68,17 @@ impl Issuers {
         issuers.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Has an issuer's tokens verified with the keys of a JSON Web Key Set, from now on and with no others.
+    ///
+    /// # Errors
+    /// Why the set cannot be used; the keys stay as they were.
+    pub fn replace_keys(&self, issuer: &str, set: &[u8]) -> Result<(), KeyError> {
+        if let Some(issuer) = self.0.get(issuer) {
+            issuer.keys.store(VerifyingKeys::published(set, issuer.algorithm)?.into());
+        }
+        Ok(())
+    }
+
     /// The principal of a token.
     pub(super) fn principal(&self, token: &str) -> Result<Principal, Refusal> {
         if token.len() > MAX_TOKEN_BYTES {
@@ -84,7 +96,8 @@ impl Issuers {
         if header.alg != issuer.algorithm {
             return Err(Refusal::WrongAlgorithm);
         }
-        let key = issuer.keys.get(header.kid.as_deref()).ok_or(Refusal::UnknownKey)?;
+        let keys = issuer.keys.load();
+        let key = keys.get(header.kid.as_deref()).ok_or(Refusal::UnknownKey)?;
         let verified = decode::<Verified>(token, key, &issuer.validation).map_err(|_| Refusal::TokenNotValid)?;
         if !issuer.is_short_lived(&verified.claims) {
             return Err(Refusal::LifeTooLong);
@@ -111,7 +124,7 @@ impl Issuer {
         Ok(Self {
             application: config.application.clone(),
             algorithm,
-            keys: VerifyingKeys::new(algorithm, &config.keys)?,
+            keys: ArcSwap::from_pointee(VerifyingKeys::new(algorithm, &config.keys)?),
             validation,
             max_life: of_all.max_life.as_secs_f64(),
         })

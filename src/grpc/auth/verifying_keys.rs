@@ -29,7 +29,7 @@ pub enum KeyError {
     #[error("not a JSON Web Key Set (line {0})")]
     NoJwkSet(usize),
     /// A key set that would refuse every token.
-    #[error("the JSON Web Key Set holds no key")]
+    #[error("the JSON Web Key Set holds no key for this algorithm")]
     EmptyJwkSet,
     /// Something about one key of a set.
     #[error("key {index} (counted from 0) of the JSON Web Key Set {problem}")]
@@ -70,8 +70,15 @@ impl VerifyingKeys {
                 };
                 checked(key.map_err(|_| KeyError::Pem)?, algorithm).map(Self::One)
             }
-            IssuerKeys::JwkSet(json) => by_kid(json, algorithm).map(Self::ByKid),
+            IssuerKeys::JwkSet(json) => by_kid(json, algorithm, false).map(Self::ByKid),
+            // Until they are fetched there are none.
+            IssuerKeys::JwkSetUrl(_) => Ok(Self::ByKid(HashMap::new())),
         }
+    }
+
+    /// The keys of a set that an issuer publishes. It may have others, for other uses; those are passed over.
+    pub(super) fn published(json: &[u8], algorithm: Algorithm) -> Result<Self, KeyError> {
+        by_kid(json, algorithm, true).map(Self::ByKid)
     }
 
     /// The key for a token. Where there is only one, `kid` is only a name for it, and ignored.
@@ -83,23 +90,33 @@ impl VerifyingKeys {
     }
 }
 
-fn by_kid(json: &[u8], algorithm: Algorithm) -> Result<HashMap<String, DecodingKey>, KeyError> {
+fn by_kid(json: &[u8], algorithm: Algorithm, with_others: bool) -> Result<HashMap<String, DecodingKey>, KeyError> {
     // What `serde_json` says of a mistake may quote the text, which may hold a secret.
     let set: JwkSet = serde_json::from_slice(json).map_err(|error| KeyError::NoJwkSet(error.line()))?;
     let mut keys = HashMap::new();
     for (index, jwk) in set.keys.iter().enumerate() {
         let problem = |problem: String| KeyError::Jwk { index, problem };
-        let kid = jwk.common.key_id.clone().ok_or_else(|| problem("has no `kid`".into()))?;
-        if !fits(jwk, algorithm) {
-            return Err(problem(format!("is not for {algorithm:?}: look at `kty`, `crv`, `alg`, `use` and `key_ops`")));
-        }
-        let key = DecodingKey::from_jwk(jwk).map_err(|_| problem("cannot be read".into()))?;
-        let key = checked(key, algorithm).map_err(|error| problem(format!("is not usable: {error}")))?;
+        let (kid, key) = match usable(jwk, algorithm) {
+            Ok(usable) => usable,
+            Err(_) if with_others => continue,
+            Err(what) => return Err(problem(what)),
+        };
         if keys.insert(kid, key).is_some() {
             return Err(problem("has the `kid` of another".into()));
         }
     }
     if keys.is_empty() { Err(KeyError::EmptyJwkSet) } else { Ok(keys) }
+}
+
+/// A key of a set with its name, or what is wrong with it.
+fn usable(jwk: &Jwk, algorithm: Algorithm) -> Result<(String, DecodingKey), String> {
+    let kid = jwk.common.key_id.clone().ok_or("has no `kid`")?;
+    if !fits(jwk, algorithm) {
+        return Err(format!("is not for {algorithm:?}: look at `kty`, `crv`, `alg`, `use` and `key_ops`"));
+    }
+    let key = DecodingKey::from_jwk(jwk).map_err(|_| "cannot be read")?;
+    let key = checked(key, algorithm).map_err(|error| format!("is not usable: {error}"))?;
+    Ok((kid, key))
 }
 
 fn fits(jwk: &Jwk, algorithm: Algorithm) -> bool {
