@@ -40,6 +40,9 @@ pub struct AuthArgs {
     /// After how long a JSON Web Key Set is fetched anew from its `jwks_url`; 30s at least.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     pub jwks_max_age: Duration,
+    /// How many credentials of one peer may be refused within a minute before it hears of more refusals late, by up to 5s.
+    #[arg(long, value_name = "COUNT", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub failed_logins: u32,
 }
 
 /// Checked settings about credentials.
@@ -53,6 +56,8 @@ pub struct AuthConfig {
     pub max_life: Duration,
     /// After how long a published key set is fetched anew.
     pub jwks_max_age: Duration,
+    /// How many refusals within a minute one peer hears of at once.
+    pub failed_logins: u32,
 }
 
 impl Default for AuthConfig {
@@ -63,6 +68,7 @@ impl Default for AuthConfig {
             leeway: Duration::from_secs(10),
             max_life: Duration::from_secs(24 * 60 * 60),
             jwks_max_age: Duration::from_secs(5 * 60),
+            failed_logins: 30,
         }
     }
 }
@@ -139,7 +145,13 @@ impl AuthArgs {
             }
             issuers.push(issuer);
         }
-        Ok(AuthConfig { issuers, leeway: self.jwt_leeway, max_life: self.jwt_max_life, jwks_max_age: self.jwks_max_age })
+        Ok(AuthConfig {
+            issuers,
+            leeway: self.jwt_leeway,
+            max_life: self.jwt_max_life,
+            jwks_max_age: self.jwks_max_age,
+            failed_logins: self.failed_logins,
+        })
     }
 }
 
@@ -343,7 +355,7 @@ mod tests {
     fn a_published_set_comes_over_tls_or_from_this_machine() {
         let table = |algorithm: &str, url: &str| format!(r#"{{{COMMON}, algorithm="{algorithm}", jwks_url="{url}"}}"#);
         for good in
-            ["https://id.example/jwks", "https://192.0.2.1:8443/", "http://127.0.0.1:80/jwks", "http://[::1]/jwks", "http://localhost/"]
+            ["https://id.example/jwks", "https://192.0.2.1:8443/", "http://127.0.0.1:8080/jwks", "http://[::1]/jwks", "http://localhost/"]
         {
             let config = check(&[table("ES256", good)]).unwrap();
             assert!(matches!(&config.issuers[0].keys, IssuerKeys::JwkSetUrl(url) if url.as_str() == good), "{good}");

@@ -69,7 +69,9 @@ impl KeySet {
         published
             .map(|(issuer, url)| {
                 // Only the address that was configured, and was found to be a safe one, is asked.
-                let client = Client::builder().redirect(Policy::none()).timeout(ENOUGH).build()?;
+                let client = Client::builder().redirect(Policy::none()).timeout(ENOUGH);
+                // Plain text is for this machine: no proxy shall see it, whatever the environment says.
+                let client = if url.scheme() == "http" { client.no_proxy() } else { client }.build()?;
                 Ok(Self { issuer, url, issuers: Arc::clone(issuers), client, max_age: config.jwks_max_age, failures: 0 })
             })
             .collect()

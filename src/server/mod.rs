@@ -27,7 +27,7 @@ use self::{
 use crate::{
     config::{ServerConfig, limits::LimitsConfig, listen::ListenConfig},
     domain::timestamp::Clock,
-    grpc::auth::{IssuerError, Issuers, KeyRing},
+    grpc::auth::{FailedLogins, IssuerError, Issuers, KeyRing},
     repository::{self, Repository},
     vault::{self, Vault},
 };
@@ -86,6 +86,7 @@ pub struct Server {
     keys: Arc<KeyRing>,
     issuers: Arc<Issuers>,
     key_sets: Vec<KeySet>,
+    failed_logins: Arc<FailedLogins>,
     listener: TcpListener,
     address: SocketAddr,
     config: ListenConfig,
@@ -116,6 +117,7 @@ impl Server {
         let issuers = Arc::new(Issuers::new(&config.auth)?);
         let mut key_sets = KeySet::of(&config.auth, &issuers).map_err(Error::KeySets)?;
         key_sets::refresh(&mut key_sets).await;
+        let failed_logins = FailedLogins::new(config.auth.failed_logins);
         let keys = Arc::new(KeyRing::default());
         key_refresh::refresh(&keys, &repository).await.map_err(database)?;
         let tls = match config.tls {
@@ -141,6 +143,7 @@ impl Server {
             keys,
             issuers,
             key_sets,
+            failed_logins,
             listener,
             address,
             config: config.listen,

@@ -62,6 +62,7 @@ impl Server {
             services: Services::new(stores, Handle::current(), self.clock, cut.clone(), &self.limits),
             health: reporter.clone(),
             authenticate: AuthInterceptor::new(self.keys, self.issuers, self.clock),
+            failed_logins: self.failed_logins,
             stopping: stopping.clone(),
             ended,
         };

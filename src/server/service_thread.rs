@@ -35,7 +35,7 @@ use crate::{
     domain::limits::MAX_REQUEST_BYTES,
     grpc::{
         Services, arrival,
-        auth::AuthInterceptor,
+        auth::{AuthInterceptor, FailedLogins, peer},
         caught::answer,
         deadline::DeadlineLayer,
         methods::methods,
@@ -59,6 +59,7 @@ pub(super) struct Service {
     pub(super) services: Services,
     pub(super) health: HealthReporter,
     pub(super) authenticate: AuthInterceptor,
+    pub(super) failed_logins: Arc<FailedLogins>,
     /// No new connection or call is taken, and running calls may finish.
     pub(super) stopping: CancellationToken,
     /// Nothing is served any more.
@@ -99,14 +100,17 @@ impl Service {
     }
 
     async fn serve(self, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> Result<(), Error> {
-        let Self { config, tls, limits, services, health, authenticate, stopping, .. } = self;
+        let Self { config, tls, limits, services, health, authenticate, failed_logins, stopping, .. } = self;
         let service = ServiceBuilder::new()
             .layer(CallLogLayer::new(methods()))
             .layer(MapResponseLayer::new(status::with_reasons))
             .layer(PaceLayer::new(&limits))
             .layer(DeadlineLayer::new(&limits))
             .layer(MapRequestLayer::new(move |request| arrival::within(config.request_timeout, request)))
-            .layer(layer_fn(|routes: Routes| service_fn(move |request| answer(routes.clone(), request))))
+            .layer(layer_fn(move |routes: Routes| {
+                let failed_logins = Arc::clone(&failed_logins);
+                service_fn(move |request| Arc::clone(&failed_logins).slow(peer(&request), answer(routes.clone(), request)))
+            }))
             .service(routes(services, health, authenticate)?);
         let http2 = http2(&config);
         let patience = Patience { first_request: config.first_request_timeout, idle: config.idle_timeout };

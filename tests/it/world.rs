@@ -140,7 +140,8 @@ impl World {
                 min_read_rate: 512,
                 min_read_window: Duration::from_secs(60),
             },
-            auth: AuthConfig::default(),
+            // All tests of a world come from one address, and many are refused on purpose.
+            auth: AuthConfig { failed_logins: 60_000, ..AuthConfig::default() },
             log: LogConfig { log_format: LogFormat::Text, log_filter: "warn".to_owned() },
         };
         change(&mut config);

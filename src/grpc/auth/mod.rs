@@ -2,12 +2,14 @@
 //! caller may do is decided later, by the domain.
 
 mod credential;
+mod failed_logins;
 mod interceptor;
 mod issuers;
 mod key_ring;
 mod refusal;
 mod verifying_keys;
 
+pub use failed_logins::{FailedLogins, peer};
 pub use interceptor::AuthInterceptor;
 pub use issuers::Issuers;
 pub use key_ring::KeyRing;

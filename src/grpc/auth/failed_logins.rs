@@ -1,0 +1,157 @@
+//! Slows peers whose credentials are refused again and again: they hear of further refusals late. A good credential is believed at once,
+//! whoever else calls from the same address, for behind a proxy all callers are one peer.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response};
+use tokio::time::sleep;
+use tonic::{
+    Status,
+    transport::server::{TcpConnectInfo, TlsConnectInfo},
+};
+
+/// [`tonic::Code::Unauthenticated`], as a response has it.
+const UNAUTHENTICATED: &str = "16";
+
+/// Within which refusals count together.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// How late a refusal comes at the most.
+const LATEST: Duration = Duration::from_secs(5);
+
+/// Between two lines in the log at least.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// Peers share so many records, so that nobody can fill the memory. Two that share one slow each other's refusals, and nothing else.
+const RECORDS: usize = 4096;
+
+/// What is known of failures. All times are in milliseconds since the start.
+pub struct FailedLogins {
+    began: Instant,
+    /// How far one refusal puts off the moment at which a peer's are all forgiven.
+    each: u64,
+    hasher: RandomState,
+    forgiven_at: Box<[AtomicU64]>,
+    /// Refusals that no line in the log has told of.
+    untold: AtomicU64,
+    next_line: AtomicU64,
+}
+
+impl FailedLogins {
+    /// Knows of none; so many a minute are answered at once.
+    pub fn new(at_once: u32) -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            each: millis(WINDOW) / u64::from(at_once.max(1)),
+            hasher: RandomState::new(),
+            forgiven_at: std::iter::repeat_with(AtomicU64::default).take(RECORDS).collect(),
+            untold: AtomicU64::default(),
+            next_line: AtomicU64::default(),
+        })
+    }
+
+    /// The answer to a request of this peer: late, if it is one refusal too many.
+    ///
+    /// # Errors
+    /// Those of `answer`.
+    pub async fn slow<B, E>(self: Arc<Self>, peer: IpAddr, answer: impl Future<Output = Result<Response<B>, E>>) -> Result<Response<B>, E> {
+        let response = answer.await?;
+        if response.headers().get(Status::GRPC_STATUS).is_some_and(|code| code == UNAUTHENTICATED) {
+            let now = millis(self.began.elapsed());
+            let late = self.refused(peer, now);
+            self.untold.fetch_add(1, Relaxed);
+            if late > 0 {
+                self.tell(peer, now);
+                sleep(Duration::from_millis(late)).await;
+            }
+        }
+        Ok(response)
+    }
+
+    /// Notes a refusal; how late it is to be answered.
+    fn refused(&self, peer: IpAddr, now: u64) -> u64 {
+        let window_end = now + millis(WINDOW);
+        let put_off = |forgiven_at: u64| (forgiven_at.max(now) + self.each).min(window_end + millis(LATEST));
+        let record = self.hasher.hash_one(network(peer)) as usize % RECORDS;
+        let before = self.forgiven_at[record].fetch_update(Relaxed, Relaxed, |at| Some(put_off(at)));
+        before.map_or(0, |before| put_off(before).saturating_sub(window_end))
+    }
+
+    fn tell(&self, peer: IpAddr, now: u64) {
+        let next = self.next_line.load(Relaxed);
+        if now >= next && self.next_line.compare_exchange(next, now + millis(BETWEEN_LINES), Relaxed, Relaxed).is_ok() {
+            let refused = self.untold.swap(0, Relaxed);
+            tracing::warn!(%peer, refused, "credentials are refused again and again; this peer hears of it late");
+        }
+    }
+}
+
+/// Who sent a request; nobody, if the transport does not say.
+pub fn peer<B>(request: &Request<B>) -> IpAddr {
+    let extensions = request.extensions();
+    let secured = || extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref);
+    let address = extensions.get::<TcpConnectInfo>().or_else(secured).and_then(TcpConnectInfo::remote_addr);
+    address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())
+}
+
+/// The address; of IPv6 the part that a network has, for its members choose the rest as they like.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn refusals_within_the_measure_are_answered_at_once_and_more_of_them_late() {
+        let failed = FailedLogins::new(30);
+        let late: Vec<u64> = (0..34).map(|_| failed.refused(PEER, 0)).collect();
+        assert_eq!(late[..30], [0; 30]);
+        assert_eq!(late[30..], [2_000, 4_000, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn refusals_are_forgiven_in_time_however_many_there_were() {
+        let failed = FailedLogins::new(30);
+        for _ in 0..100_000 {
+            failed.refused(PEER, 0);
+        }
+        assert_eq!(failed.refused(PEER, 0), 5_000);
+        assert_eq!(failed.refused(PEER, 10_000), 0);
+        assert_eq!(failed.refused(PEER, 10_000), 0);
+        for _ in 0..30 {
+            failed.refused(PEER, 80_000);
+        }
+        assert_eq!(failed.refused(PEER, 80_000), 2_000);
+    }
+
+    #[test]
+    fn peers_are_slowed_for_themselves_and_networks_as_one() {
+        let failed = FailedLogins::new(1);
+        let peers: Vec<IpAddr> = (0..=255).map(|last| Ipv4Addr::new(198, 51, 100, last).into()).collect();
+        let slowed = peers.iter().filter(|peer| failed.refused(**peer, 0) > 0).count();
+        assert!(slowed < 64, "{slowed} of 256 peers are slowed by others");
+        let v6 = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(network(v6("2001:db8::1")), network(v6("2001:db8::ffff:1")));
+        assert_ne!(network(v6("2001:db8::1")), network(v6("2001:db8:0:1::1")));
+        assert_eq!(network(v6("::ffff:192.0.2.1")), PEER);
+    }
+}
