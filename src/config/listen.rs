@@ -14,6 +14,9 @@ pub struct ListenConfig {
     /// Serve without TLS on an address that other machines reach.
     #[arg(long)]
     pub allow_plaintext: bool,
+    /// Another address to listen on: calls that need the permission `admin` are then answered there alone, all others there too.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
     /// How long running calls may take to finish after SIGTERM, before they are cut.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration::parse)]
     pub drain_timeout: Duration,

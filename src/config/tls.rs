@@ -41,14 +41,18 @@ impl TlsArgs {
             (Some(_), None) => Err(Error::new("tls-cert", "needs --tls-key too")),
             (None, Some(_)) => Err(Error::new("tls-key", "needs --tls-cert too")),
             (None, None) if self.tls_client_ca.is_some() => Err(Error::new("tls-client-ca", "needs --tls-cert and --tls-key too")),
-            (None, None) if listen.allow_plaintext || listen.listen.ip().to_canonical().is_loopback() => Ok(None),
+            (None, None) if listen.allow_plaintext => Ok(None),
             (None, None) => {
+                let addresses = [("listen", Some(listen.listen)), ("admin-listen", listen.admin_listen)];
+                let reached = addresses.into_iter().find_map(|(flag, address)| {
+                    address.filter(|address| !address.ip().to_canonical().is_loopback()).map(|address| (flag, address))
+                });
+                let Some((flag, address)) = reached else { return Ok(None) };
                 let problem = format!(
-                    "{} is reached by other machines, and without TLS credentials and contents would travel as plain text; give --tls-cert \
-                     and --tls-key, or --allow-plaintext if something in front of the server encrypts",
-                    listen.listen
+                    "{address} is reached by other machines, and without TLS credentials and contents would travel as plain text; give --tls-cert \
+                     and --tls-key, or --allow-plaintext if something in front of the server encrypts"
                 );
-                Err(Error::new("listen", problem))
+                Err(Error::new(flag, problem))
             }
         }
     }
@@ -78,7 +82,7 @@ mod tests {
         for listen in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "0.0.0.0:1 --allow-plaintext"] {
             assert!(matches!(check(&format!("--listen {listen}")), Ok(None)), "{listen}");
         }
-        for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+        for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1", "127.0.0.1:1 --admin-listen 10.0.0.1:2"] {
             let refused = check(&format!("--listen {listen}")).unwrap_err().to_string();
             assert!(refused.contains("--tls-cert") && refused.contains("--allow-plaintext"), "{refused}");
             assert!(matches!(check(&format!("--listen {listen} --tls-cert a --tls-key b")), Ok(Some(_))), "{listen}");

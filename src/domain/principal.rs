@@ -56,6 +56,12 @@ impl Permissions {
     pub fn with(self, permission: Permission) -> Self {
         Self(self.0 | (1 << permission as u8))
     }
+
+    /// The set with `permission` taken away.
+    #[must_use]
+    pub fn without(self, permission: Permission) -> Self {
+        Self(self.0 & !(1 << permission as u8))
+    }
 }
 
 impl FromIterator<Permission> for Permissions {
@@ -116,7 +122,7 @@ pub enum Principal {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotPermitted {
     /// The key lacks a permission.
-    #[error("this API key does not have the permission `{}`", .0.name())]
+    #[error("this API key does not have the permission `{}`{}", .0.name(), or_elsewhere(*.0))]
     Lacks(Permission),
     /// A user asked for something only keys may do.
     #[error("a user may not do this; use an API key with the permission `{}`", .0.name())]
@@ -126,7 +132,21 @@ pub enum NotPermitted {
     AnotherUser,
 }
 
+/// Of calls that may have a listener of their own.
+fn or_elsewhere(permission: Permission) -> &'static str {
+    if permission == Permission::Admin { ", or the service answers calls that need it at another address" } else { "" }
+}
+
 impl Principal {
+    /// The caller, who may not do `permission` here even if the key permits it.
+    #[must_use]
+    pub fn without(mut self, permission: Permission) -> Self {
+        if let Self::ApiKey { permissions, .. } = &mut self {
+            *permissions = permissions.without(permission);
+        }
+        self
+    }
+
     /// The tenant the caller belongs to.
     pub fn application(&self) -> &ApplicationId {
         match self {

@@ -89,6 +89,8 @@ pub struct Server {
     failed_logins: Arc<FailedLogins>,
     listener: TcpListener,
     address: SocketAddr,
+    /// Where calls that need `admin` are answered, if nowhere else.
+    admin: Option<(TcpListener, SocketAddr)>,
     config: ListenConfig,
     tls: Option<Arc<Tls>>,
     slots: Arc<Slots>,
@@ -97,7 +99,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the stores and binds the port. `migrate` brings a PostgreSQL schema up to date; an SQLite file always is.
+    /// Opens the stores and binds the ports. `migrate` brings a PostgreSQL schema up to date; an SQLite file always is.
     ///
     /// # Errors
     /// When a store cannot be opened, its schema is another, or the port is taken.
@@ -126,9 +128,14 @@ impl Server {
         };
         let fit = connections_that_fit(config.listen.max_connections, config.storage.database_max_connections);
         let slots = Slots::new(fit, config.listen.max_connections_per_peer as usize);
-        let listen = |error| Error::Listen { address: config.listen.listen, error };
-        let listener = TcpListener::bind(config.listen.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen.listen).await?;
+        let admin = match config.listen.admin_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        if let Some((_, address)) = &admin {
+            tracing::info!(%address, "listening for calls that need `admin`");
+        }
         tracing::info!(
             %address,
             tls = tls.is_some(),
@@ -146,6 +153,7 @@ impl Server {
             failed_logins,
             listener,
             address,
+            admin,
             config: config.listen,
             tls,
             slots,
@@ -159,8 +167,20 @@ impl Server {
         self.address
     }
 
+    /// Where it listens for calls that need `admin`, if they have a listener of their own.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(_, address)| *address)
+    }
+
     /// The database, for what is done beside the service.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |error| Error::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }

@@ -3,7 +3,7 @@
 
 use std::{future::Future, time::Duration};
 
-use futures::future::try_join_all;
+use futures::future::{join, try_join_all};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until},
@@ -66,13 +66,25 @@ impl Server {
             stopping: stopping.clone(),
             ended,
         };
-        let (mut connections, mut served) = (Vec::new(), Vec::new());
-        for _ in 0..service_thread::count() {
-            let thread = service.clone().start()?;
-            connections.push(thread.connections);
+        let mut served = Vec::new();
+        let mut start = |service: Service| {
+            let thread = service.start()?;
             served.push(async { thread.served.await.unwrap_or(Err(Error::ThreadPanicked)) });
-        }
-        let accepting = stopping.clone().run_until_cancelled_owned(accept(self.listener, self.slots, connections));
+            Ok::<_, Error>(thread.connections)
+        };
+        // Calls that need `admin` are few: one thread is theirs.
+        let (service, admin) = match self.admin {
+            Some((listener, _)) => (service.without_admin(), Some((listener, start(service)?))),
+            None => (service, None),
+        };
+        let threads = (0..service_thread::count()).map(|_| start(service.clone())).collect::<Result<_, _>>()?;
+        let slots = self.slots.clone();
+        let accept_admin = async {
+            if let Some((listener, thread)) = admin {
+                accept(listener, slots, vec![thread]).await;
+            }
+        };
+        let accepting = stopping.clone().run_until_cancelled_owned(join(accept(self.listener, self.slots, threads), accept_admin));
         let serve = async {
             let mut served = try_join_all(served);
             tokio::select! {

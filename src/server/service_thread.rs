@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     config::{limits::LimitsConfig, listen::ListenConfig},
-    domain::limits::MAX_REQUEST_BYTES,
+    domain::{limits::MAX_REQUEST_BYTES, principal::Permission},
     grpc::{
         Services, arrival,
         auth::{AuthInterceptor, FailedLogins, peer},
@@ -80,6 +80,11 @@ pub(super) fn count() -> usize {
 }
 
 impl Service {
+    /// The same for a listener at which calls that need `admin` are not answered.
+    pub(super) fn without_admin(&self) -> Self {
+        Self { authenticate: self.authenticate.clone().withholding(Permission::Admin), ..self.clone() }
+    }
+
     /// Serves in a thread of its own.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use crate::{
     credentials::{claims, hs256, hs256_issuer, key_headers},
     on_both_engines,
     rpc::{Rpc, assert_reason, fields, nothing_erased},
-    world::{ACME, Client, OTHER, World},
+    world::{ACME, Client, OTHER, World, channel_to},
 };
 
 on_both_engines!(
@@ -30,6 +30,7 @@ on_both_engines!(
     a_user_of_another_application_is_one_nobody_has_ever_seen,
     a_user_exports_and_erases_itself_and_nobody_else,
     a_key_does_exactly_what_it_permits,
+    calls_that_need_admin_are_answered_only_at_their_own_listener_where_there_is_one,
 );
 
 /// An invented user with every category.
@@ -278,4 +279,31 @@ async fn a_key_does_exactly_what_it_permits(mut world: World) {
         let outcome = Rpc::Import.call(&channel, &key_headers(ACME, key), "somebody").await;
         assert!(outcome.is_ok(), "{permissions} did not permit an import");
     }
+}
+
+async fn calls_that_need_admin_are_answered_only_at_their_own_listener_where_there_is_one(mut world: World) {
+    let headers = key_headers(ACME, world.key(ACME));
+    assert_eq!(world.admin_address, None);
+    Rpc::ExportDeleted.call(&world.channel().await, &headers, "anna").await.unwrap();
+
+    world.config.listen.admin_listen = Some("127.0.0.1:0".parse().unwrap());
+    world.restart().await;
+    let (main, admin) = (world.channel().await, channel_to(world.admin_address.unwrap()).await);
+    let refused = Rpc::ExportDeleted.call(&main, &headers, "anna").await.unwrap_err();
+    assert_reason(&refused, Code::PermissionDenied, "ERROR_REASON_NOT_PERMITTED");
+    assert!(refused.message().contains("another address"), "{}", refused.message());
+    Rpc::ExportDeleted.call(&admin, &headers, "anna").await.unwrap();
+    for rpc in Rpc::ALL {
+        for channel in [&main, &admin] {
+            rpc.call(channel, &headers, "anna").await.unwrap();
+        }
+    }
+    // The other listener takes no credential that this one does not.
+    let refused = Rpc::ExportDeleted.call(&admin, &MetadataMap::new(), "anna").await.unwrap_err();
+    assert_reason(&refused, Code::Unauthenticated, "ERROR_REASON_CREDENTIAL_NOT_ACCEPTED");
+    let unpermitted = world.insert_key(ACME, Permissions::default().with(Permission::Export)).await;
+    world.restart().await;
+    let admin = channel_to(world.admin_address.unwrap()).await;
+    let refused = Rpc::ExportDeleted.call(&admin, &key_headers(ACME, &unpermitted), "anna").await.unwrap_err();
+    assert_reason(&refused, Code::PermissionDenied, "ERROR_REASON_NOT_PERMITTED");
 }

@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where it listens for calls that need `admin`, if they have a listener of their own.
+    pub(crate) admin_address: Option<SocketAddr>,
     /// The database, for what tests do beside the service.
     pub(crate) database: DatabaseConnection,
     /// Its configuration, to start another server on the same stores.
@@ -121,6 +123,7 @@ impl World {
                 first_request_timeout: Duration::from_secs(20),
                 idle_timeout: Duration::from_secs(600),
                 request_timeout: Duration::from_secs(60),
+                admin_listen: None,
                 drain_timeout: Duration::from_secs(5),
                 max_concurrent_streams: 100,
                 max_error_resets: 100,
@@ -157,6 +160,7 @@ impl World {
         let mut world = Self {
             engine,
             address: "127.0.0.1:0".parse().unwrap(),
+            admin_address: None,
             database,
             config,
             database_url: url,
@@ -187,7 +191,7 @@ impl World {
 
     async fn start_server(&mut self) {
         let server = Server::build(self.config.clone(), true, Clock::default()).await.unwrap();
-        self.address = server.address();
+        (self.address, self.admin_address) = (server.address(), server.admin_address());
         self.stop = CancellationToken::new();
         let stop = self.stop.clone();
         self.running = Some(tokio::spawn(async move { server.run(stop.cancelled_owned()).await.unwrap() }));
@@ -229,7 +233,7 @@ impl World {
 
     /// A connection without a credential.
     pub(crate) async fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+        channel_to(self.address).await
     }
 
     /// The folder that holds the uploads of this world.
@@ -372,6 +376,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
         assert!(tokio::time::Instant::now() < patience, "in vain waited for: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A connection to a listener, without a credential.
+pub(crate) async fn channel_to(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
 async fn insert_key(repository: &Repository, application: &str, permissions: Permissions) -> String {

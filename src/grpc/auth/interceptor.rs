@@ -11,7 +11,10 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    domain::{principal::Principal, timestamp::Clock},
+    domain::{
+        principal::{Permission, Principal},
+        timestamp::Clock,
+    },
     grpc::status,
 };
 
@@ -24,12 +27,20 @@ pub struct AuthInterceptor {
     keys: Arc<KeyRing>,
     issuers: Arc<Issuers>,
     clock: Clock,
+    /// What no caller may do here.
+    withheld: Option<Permission>,
 }
 
 impl AuthInterceptor {
     /// An interceptor that believes `keys` and `issuers`.
     pub fn new(keys: Arc<KeyRing>, issuers: Arc<Issuers>, clock: Clock) -> Self {
-        Self { keys, issuers, clock }
+        Self { keys, issuers, clock, withheld: None }
+    }
+
+    /// The same for a listener at which no caller may do `permission`.
+    #[must_use]
+    pub fn withholding(self, permission: Permission) -> Self {
+        Self { withheld: Some(permission), ..self }
     }
 
     fn principal(&self, metadata: &MetadataMap) -> Result<Principal, Refusal> {
@@ -50,6 +61,10 @@ impl Interceptor for AuthInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         match self.principal(request.metadata()) {
             Ok(principal) => {
+                let principal = match self.withheld {
+                    Some(permission) => principal.without(permission),
+                    None => principal,
+                };
                 request.extensions_mut().insert(principal);
                 Ok(request)
             }
