@@ -1,0 +1,173 @@
+"""Connections: many that do nothing, some that read slowly, and those that another program makes and breaks."""
+
+import os
+import select
+import subprocess
+import time
+
+from attacker import HELD, MOST_MEMORY, MOST_P99, Attacker
+from good_client import STATUS, GoodClient
+from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, WindowUpdateFrame
+from server import Failed, Server, World
+from wire import EXPORT, HEALTH, Address, Headers, Wire, about, message
+
+MOST_IDLE_MEMORY = 250
+MOST_IDLE_P99 = 0.05
+PER_SOURCE = 100
+READERS = 64
+PACE = 1024
+# A statement that runs, or a transaction that is open, for longer than a call in passing takes.
+HELD_SQL = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND state <> 'idle' AND clock_timestamp() - greatest(state_change, query_start) > interval '50 ms'"""
+
+
+def idle_connections(world: World) -> tuple[str, float]:
+    """10,000 connections that make one call each and then answer PINGs and do nothing else, from 100 addresses. Survived when the server
+    has 250 MiB at most, and 99 of 100 calls of a good client are answered within 50 ms.
+    """
+    count, seconds = (1_000, 5) if world.quick else (10_000, 40)
+    options = world.options(max_connections=count + 1_000, max_connections_per_peer=2 * PER_SOURCE)
+    with Server(world, *options) as server, Attacker() as attacker:
+        attacker.does(_open_idle, server.address, world.attacker, count)
+        server.forget_peak()
+        with GoodClient(server.address, world.good) as good:
+            there = attacker.does(_keep_idle, seconds)
+        peak = server.peak()
+    says = f"{there} of {count} connections after {seconds} s, p99 {1000 * good.p99:.0f} ms of {good.calls}"
+    if there < count:
+        raise Failed(f"connections that answer were closed: {says}", peak)
+    if peak > MOST_IDLE_MEMORY:
+        raise Failed(f"more than {MOST_IDLE_MEMORY} MiB: {says}", peak)
+    if good.p99 > MOST_IDLE_P99:
+        raise Failed(f"a good client waits: {says}", peak)
+    return says, peak
+
+
+def _open_idle(address: Address, credentials: Headers, count: int) -> None:
+    for first in range(0, count, PER_SOURCE):
+        source = f"127.0.1.{1 + first // PER_SOURCE}"
+        wires = [Wire(address, credentials, number, source) for number in range(PER_SOURCE)]
+        HELD.extend(wires)
+        for wire in wires:
+            wire.send(wire.start() + wire.call(wire.next_stream(), HEALTH, message()))
+        for wire in wires:
+            end = time.monotonic() + 10
+            while not any(isinstance(frame, HeadersFrame) and "END_STREAM" in frame.flags for frame in wire.receive(0.1)):
+                if wire.cut or time.monotonic() > end:
+                    raise Failed(f"connection {first + wire.number + 1} had no answer: {wire.cut or 'silence'}")
+
+
+def _keep_idle(seconds: float) -> int:
+    """Answers PINGs for so long, and tells how many connections are left."""
+    wires = {wire.socket.fileno(): wire for wire in HELD if isinstance(wire, Wire)}
+    poll = select.epoll()
+    for descriptor in wires:
+        poll.register(descriptor, select.EPOLLIN)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(left):
+            wire = wires[descriptor]
+            for frame in wire.receive():
+                if isinstance(frame, PingFrame) and "ACK" not in frame.flags:
+                    wire.send(PingFrame(0, frame.opaque_data, flags=["ACK"]).serialize())
+    return sum(1 for wire in wires.values() if not wire.cut)
+
+
+def slow_readers(world: World) -> tuple[str, float]:
+    """64 exports on PostgreSQL, each on a connection that takes 1 KB a second. Survived when none of them holds a database connection,
+    and a good client does not wait; whether the server goes on or cuts them is its own affair.
+    """
+    folder = world.folder / "postgres"
+    folder.mkdir()
+    url = _new_database()
+    world.run("migrate", "--database-url", url)
+    good_key, attacker_key = world.fill(url, folder)
+    most, samples = 0, 0
+    with Server(world, database_url=url, folder=folder) as server, Attacker() as attacker:
+        with GoodClient(server.address, good_key) as good:
+            before = server.forget_peak()
+            seconds = 5 if world.quick else 20
+            reading = attacker.begins(_read_slowly, server.address, attacker_key, seconds)
+            while not reading.done():
+                most, samples = max(most, int(_psql(url, HELD_SQL))), samples + 1
+                time.sleep(0.1)
+        grown = server.peak() - before
+        started, went_on, took = reading.result()
+    says = f"{started} began, {went_on} went on, {took // 1024} KiB read; at most {most} connections held in {samples} looks"
+    says += f", p99 {1000 * good.p99:.0f} ms of {good.calls}"
+    if most or not started:
+        raise Failed(says, grown)
+    if grown > MOST_MEMORY or good.p99 > MOST_P99:
+        raise Failed(f"a good client waits, or more than {MOST_MEMORY} MiB: {says}", grown)
+    return says, grown
+
+
+def _read_slowly(address: Address, credentials: Headers, seconds: float) -> tuple[int, int, int]:
+    """How many readers got anything, how many were not cut, and how many bytes they took."""
+    wires = [Wire(address, credentials, number) for number in range(READERS)]
+    taken = dict.fromkeys(range(READERS), 0)
+    for wire in wires:
+        wire.send(wire.start(INITIAL_WINDOW_SIZE=PACE) + wire.call(1, EXPORT, about(World.large_user)))
+    end = time.monotonic() + seconds
+    while (now := time.monotonic()) < end:
+        for wire in wires:
+            taken[wire.number] += sum(len(frame.data) for frame in wire.receive() if isinstance(frame, DataFrame))
+            wire.send(b"".join(WindowUpdateFrame(stream, window_increment=PACE).serialize() for stream in (0, 1)))
+        time.sleep(max(0, now + 1 - time.monotonic()))
+    HELD.extend(wires)
+    return sum(1 for size in taken.values() if size), sum(1 for wire in wires if not wire.cut), sum(taken.values())
+
+
+def _psql(url: str, sql: str) -> str:
+    return subprocess.run(["psql", url, "-XAtqc", sql], check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+
+
+def _new_database() -> str:
+    try:
+        url = os.environ["USERDATA_TEST_POSTGRES_URL"]
+    except KeyError:
+        raise Failed("there is no PostgreSQL: run it beside scripts/with-services") from None
+    name = f"attack_{time.monotonic_ns()}"
+    _psql(url, f"CREATE DATABASE {name}")
+    return url.rsplit("/", 1)[0] + "/" + name
+
+
+def malformed_and_aborted_calls(world: World) -> tuple[str, float]:
+    """h2load makes calls that are no calls, and is killed in the midst of exports. Survived when nothing of them stays: no socket, no
+    busy processor, no more than 64 MiB; and a good call works.
+    """
+    bodies = [b"\0", b"\0\0\0\1\0half", b"\1" + message(b"x")[1:], message(100 * b"\xff"), b"\0\xff\xff\xff\xff", about("")]
+    made, killed = 0, 2 if world.quick else 10
+    with Server(world) as server:
+        with GoodClient(server.address, world.good):
+            time.sleep(0.5)
+        sockets, before = server.sockets(), server.forget_peak()
+        for path in EXPORT, STATUS, "/userdata.v1.UserDataService/Nothing", "/%00":
+            for number, body in enumerate(bodies):
+                data = server.folder / f"body-{number}"
+                data.write_bytes(body)
+                command = _h2load(server, world, path, "--requests=200", f"--data={data}")
+                subprocess.run(command, timeout=60, check=True, capture_output=True)
+                made += 200
+        data.write_bytes(about(world.large_user))
+        for _ in range(killed):
+            aborted = subprocess.Popen(_h2load(server, world, EXPORT, "--duration=30", f"--data={data}"), stdout=subprocess.DEVNULL)
+            time.sleep(0.5)
+            aborted.kill()
+            aborted.wait()
+        idle = server.seconds_until_idle(10)
+        left, grown = server.sockets() - sockets, server.peak() - before
+        with GoodClient(server.address, world.good) as good:
+            time.sleep(0.5)
+    says = f"{made} malformed, {killed} × 160 exports aborted; {left:+d} sockets, idle after {idle:.1f} s, {good.calls} good calls then"
+    if left > 0:
+        raise Failed(f"sockets stay open: {says}", grown)
+    if grown > MOST_MEMORY:
+        raise Failed(f"more than {MOST_MEMORY} MiB: {says}", grown)
+    return says, grown
+
+
+def _h2load(server: Server, world: World, path: str, *more: str) -> list[str]:
+    headers = [("te", "trailers"), ("content-type", "application/grpc"), *world.attacker]
+    heads = [f"--header={name}: {value}" for name, value in headers]
+    return ["h2load", "--clients=8", "--max-concurrent-streams=20", *heads, *more, server.url + path]
