@@ -10,13 +10,14 @@ from typing import ParamSpec, TypeVar
 
 from good_client import FORK, GoodClient
 from http2 import ATTACKS, Attack, Pieces
-from server import MIB, Failed, Server, World
+from server import MIB, Server, World, judged
 from wire import Address, Headers, Wire
 
 CUT_WITHIN = 5
 MOST_CONNECTIONS = 5_000
 MOST_MEMORY = 64
-MOST_P99 = 0.1
+# Of a release build. In a quick run a debug build shares a busy machine: it shows that nobody starves, and no figure.
+MOST_P99, MOST_P99_QUICK = 0.1, 0.5
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -91,7 +92,7 @@ def carry_out(place: int, address: Address, credentials: Headers, seconds: float
     return seen
 
 
-def survive(attack: Attack, world: World) -> tuple[str, float]:
+def survive(attack: Attack, world: World) -> tuple[str, float | None]:
     """Attacks a server, and says how it survived and how much memory that took, in MiB."""
     seconds = 2 if world.quick else CUT_WITHIN
     with Server(world, *world.options(first_request_timeout="2s")) as server, Attacker() as attacker:
@@ -101,19 +102,16 @@ def survive(attack: Attack, world: World) -> tuple[str, float]:
             seen = attacker.does(carry_out, ATTACKS.index(attack), server.address, world.attacker, seconds)
         idle = server.seconds_until_idle()
         grown = server.peak() - before
-    how = f"{seen.connections} connections, {seen.sent / MIB / MIB:.0f} MiB sent, p99 {1000 * good.p99:.0f} ms of {good.calls}"
-    if seen.cuts:
-        how += f", {seen.cuts.most_common(1)[0][0]}"
-    if seen.resets:
-        how += f", {sum(seen.resets.values())} resets"
-    verdict = "bounded" if seen.open else f"cut after {seen.slowest_cut:.1f} s"
-    says = f"{verdict}; {how}; idle after {idle:.1f} s"
+    problems = good.problems(MOST_P99_QUICK if world.quick else MOST_P99)
     if seen.open and attack.must_cut:
-        raise Failed(f"{seen.open} connections were not cut; {how}", grown)
-    if not seen.open and seen.slowest_cut > CUT_WITHIN:
-        raise Failed(f"cut only after {seen.slowest_cut:.1f} s; {how}", grown)
+        problems.append(f"{seen.open} connections were not cut")
+    elif not seen.open and seen.slowest_cut > CUT_WITHIN:
+        problems.append("cut late")
     if grown > MOST_MEMORY:
-        raise Failed(f"more than {MOST_MEMORY} MiB; {says}", grown)
-    if good.p99 > MOST_P99:
-        raise Failed(f"a good client waits; {says}", grown)
-    return says, grown
+        problems.append(f"more than {MOST_MEMORY} MiB")
+    if idle > CUT_WITHIN:
+        problems.append("still busy 5 s later")
+    says = ["bounded" if seen.open else f"cut after {seen.slowest_cut:.1f} s", str(good), f"idle after {idle:.1f} s"]
+    says += [f"{seen.connections} connections", f"{seen.sent / MIB / MIB:.0f} MiB sent", f"{sum(seen.resets.values())} resets"]
+    says += [how for how, _ in seen.cuts.most_common(1)]
+    return judged(problems, ", ".join(says), grown)

@@ -6,6 +6,7 @@ import ssl
 import time
 from multiprocessing.connection import Connection as Pipe
 from types import TracebackType
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -29,11 +30,13 @@ class Caller:
 
     def __init__(self, address: Address, credentials: Headers, tls: ssl.SSLContext | None = None):
         self.credentials = credentials
+        self.serial = ""
         self.socket = socket.create_connection(address, timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
-            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
-        self.http2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+            self.socket = secured = tls.wrap_socket(self.socket, server_hostname=address[0])
+            self.serial = str((secured.getpeercert() or {}).get("serialNumber"))
+        self.http2 = h2.connection.H2Connection(h2.config.H2Configuration())
         self.http2.initiate_connection()
 
     def call(self, path: str, body: bytes) -> None:
@@ -41,7 +44,7 @@ class Caller:
         stream = self.http2.get_next_available_stream_id()
         self.http2.send_headers(stream, call_headers(path, self.credentials))
         self.http2.send_data(stream, body, end_stream=True)
-        status = None
+        status: bytes | None = None
         while True:
             self.socket.sendall(self.http2.data_to_send())
             if not (data := self.socket.recv(1 << 16)):
@@ -50,12 +53,12 @@ class Caller:
                 if isinstance(event, h2.events.DataReceived):
                     self.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
-                    status = dict(event.headers).get("grpc-status", status)
+                    status = dict(event.headers).get(b"grpc-status", status)
                 elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
                     raise Failed(f"its call was ended: {event.error_code}")
                 elif isinstance(event, h2.events.StreamEnded):
-                    if status != "0":
-                        raise Failed(f"its call was refused: grpc-status {status}")
+                    if status != b"0":
+                        raise Failed(f"its call was refused: grpc-status {status!r}")
                     self.socket.sendall(self.http2.data_to_send())
                     return
 
@@ -86,12 +89,11 @@ def _calls_until_told(told: Pipe, address: Address, credentials: Headers) -> Non
 
 
 class GoodClient:
-    """Calls from when it is entered until it is left; then `p99` is known, in seconds, and no call has failed."""
-
-    p99 = float("inf")
-    calls = 0
+    """Calls from when it is entered until it is left; then it knows how that was."""
 
     def __init__(self, address: Address, credentials: Headers):
+        self.seconds: list[float] = []
+        self.failures: list[str] = []
         self._tell, told = FORK.Pipe()
         self._process = FORK.Process(target=_calls_until_told, args=(told, address, credentials), daemon=True)
         self._process.start()
@@ -105,7 +107,7 @@ class GoodClient:
             raise
         return self
 
-    def _hear(self) -> object:
+    def _hear(self) -> Any:
         if not self._tell.poll(4 * PATIENCE):
             raise Failed("the good client got no answer at all")
         try:
@@ -117,11 +119,19 @@ class GoodClient:
         try:
             if kind is None:
                 self._tell.send("stop")
-                seconds, failures = self._hear()
-                if failures:
-                    raise Failed(f"{len(failures)} of {len(seconds)} good calls failed: {failures[0]}")
-                self.calls = len(seconds)
-                self.p99 = sorted(seconds)[int(0.99 * len(seconds))]
+                self.seconds, self.failures = self._hear()
         finally:
             self._process.kill()
             self._process.join()
+
+    def p99(self) -> float:
+        """The time, in seconds, within which 99 of 100 calls were answered."""
+        return sorted(self.seconds)[int(0.99 * len(self.seconds))]
+
+    def __str__(self) -> str:
+        return f"p99 {1000 * self.p99():.0f} ms of {len(self.seconds)} good calls"
+
+    def problems(self, most: float) -> list[str]:
+        """What it has to complain of: calls that failed, or that took longer than `most`."""
+        failed = [f"{len(self.failures)} good calls failed: {self.failures[0]}"] if self.failures else []
+        return failed + (["a good client waits"] if self.p99() > most else [])

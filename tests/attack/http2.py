@@ -21,6 +21,7 @@ from hyperframe.frame import (
     SettingsFrame,
     WindowUpdateFrame,
 )
+
 from server import World
 from wire import EXPORT, HEALTH, IMPORT, PREFACE, Wire, about, message
 

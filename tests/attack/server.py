@@ -18,7 +18,14 @@ MIB = 1024.0  # of what /proc counts, in KiB
 
 
 class Failed(Exception):
-    """What an attack has shown."""
+    """What an attack has shown, and the memory it took, if that is known."""
+
+
+def judged(problems: list[str], says: str, memory: float | None = None) -> tuple[str, float | None]:
+    """What a line gives: it fails if there are problems."""
+    if problems:
+        raise Failed("; ".join([*problems, says]), memory)
+    return says, memory
 
 
 class World:
@@ -105,10 +112,6 @@ class Server:
         if self._owns_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def alive(self) -> bool:
-        """Whether it runs: an attack may end connections, never the program."""
-        return self.process.poll() is None
-
     def stop(self, patience: float = PATIENCE) -> int:
         """Has it stop, and gives its exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -126,7 +129,7 @@ class Server:
     def _memory(self, name: str) -> float:
         if found := re.search(rf"{name}:\s+(\d+) kB", (self.proc / "status").read_text()):
             return int(found[1]) / MIB
-        raise Failed("the server has died")
+        raise Failed(f"the server has died: {self.log.read_text()[-500:]}")
 
     def sockets(self) -> int:
         """How many sockets it has open."""
@@ -138,11 +141,11 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def seconds_until_idle(self, patience: float = 5) -> float:
-        """How long it takes until it asks for a tenth of a processor at most."""
+        """How long it takes until it asks for a tenth of a processor at most; infinite when it does not come to that."""
         began = time.monotonic()
         while time.monotonic() - began < patience:
             before, at = self.cpu(), time.monotonic()
             time.sleep(0.25)
             if self.cpu() - before <= IDLE_SHARE * (time.monotonic() - at):
                 return at - began
-        raise Failed(f"the server is still busy {patience:.0f} s later")
+        return float("inf")

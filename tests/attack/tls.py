@@ -137,7 +137,7 @@ class Handshakes(threading.Thread):
             try:
                 caller = Caller(self.address, [], self.context)
                 caller.call(HEALTH, message())
-                self.serial = str(caller.socket.getpeercert()["serialNumber"])
+                self.serial = caller.serial
                 caller.close()
             except (OSError, Failed) as error:
                 self.failures.append(str(error))
@@ -157,7 +157,7 @@ def reloads_while_clients_come(world: World) -> tuple[str, None]:
     def put_in_place(number: int) -> str:
         os.replace(pairs[number][0], certificate)
         os.replace(pairs[number][1], key)
-        command = ["openssl", "x509", "-in", certificate, "-noout", "-serial"]
+        command = ["openssl", "x509", "-in", str(certificate), "-noout", "-serial"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().removeprefix("serial=")
 
     put_in_place(0)
