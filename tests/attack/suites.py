@@ -12,17 +12,17 @@ Suite = tuple[str, dict[str, str], list[str]]
 
 
 def _cargo(target: str, tests: str) -> list[str]:
-    return ["cargo", "test", "--locked", *target.split(), "--", tests]
+    return ["cargo", "test", "--locked", *target.split(), "--", *tests.split()]
 
 
 SUITES: list[Suite] = [
     ("credentials: the table of JWTs", {}, _cargo("--lib", "grpc::auth::tests::jwt_attacks")),
     ("credentials: the table of API keys", {}, _cargo("--lib", "grpc::auth::tests::api_keys")),
-    ("credentials: timing of API keys", {"TIMING": "long"}, _cargo("", "timing_of_api_keys")),
+    ("credentials: timing of API keys", {}, _cargo("--release --test it", "--ignored --exact timing::timing_of_api_keys")),
     ("credentials: access matrix, every call", {}, _cargo("--test it", "access_matrix")),
-    ("isolation: the database's own wall", {}, _cargo("--test it", "isolation::")),
-    ("leaks: 10,000 calls, every log", {"LEAK_CALLS": "10000"}, _cargo("--test it", "leaks::")),
-    ("faults: database and object store away, slow, full", {}, _cargo("--test it", "faults::")),
+    ("isolation of applications and users", {}, _cargo("--test it", "isolation::")),
+    ("leaks: 10,000 calls, every log", {"LEAK_CALLS": "10000"}, _cargo("--features failpoints --test it", "leaks::")),
+    ("limits, and one application beside another", {}, _cargo("--test it", "load::")),
     ("fuzz: every target for 60 s", {}, ["scripts/fuzz", "60"]),
 ]
 
