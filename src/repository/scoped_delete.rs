@@ -158,7 +158,9 @@ struct Erasure {
 
 /// The effects of an erasure of these scopes, written for [`Erasure::STAND_IN`]: to write them takes longer than a trip to the database.
 fn written(scopes: Scopes, backend: DbBackend, keeps: bool) -> Arc<Written<Erased>> {
-    static WRITTEN: LazyLock<Mutex<HashMap<(Scopes, bool, bool), Arc<Written<Erased>>>>> = LazyLock::new(Mutex::default);
+    /// By the scopes, whether it is for SQLite, and whether a response is kept.
+    type Texts = HashMap<(Scopes, bool, bool), Arc<Written<Erased>>>;
+    static WRITTEN: LazyLock<Mutex<Texts>> = LazyLock::new(Mutex::default);
     let mut all = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
     let write = || Arc::new(Erasure::STAND_IN.effects(scopes).write(backend, keeps.then(some_response)));
     all.entry((scopes, backend == DbBackend::Sqlite, keeps)).or_insert_with(write).clone()
