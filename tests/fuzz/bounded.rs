@@ -3,6 +3,7 @@
 use std::{
     env,
     panic::RefUnwindSafe,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -40,7 +41,11 @@ pub(crate) fn fuzz(seeds: &[Vec<u8>], target: impl Fn(u8, &[u8]) + RefUnwindSafe
     );
 }
 
+/// What is measured is the whole program's: inputs take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn bounded(run: impl FnOnce()) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     MEMORY.reset_peak_usage();
     let (before, began) = (MEMORY.current_usage(), Instant::now());
     run();

@@ -1,6 +1,9 @@
 //! API keys and JWTs, as the interceptor reads them from a request's headers: no change to a good one makes another good one.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign};
@@ -53,7 +56,9 @@ fn no_change_to_a_jwt_is_accepted() {
     let keys = IssuerKeys::Hmac(SECRET.to_vec());
     let (issuer, audience, algorithm) = ("id".to_owned(), "userdata".to_owned(), JwtAlgorithm::Hs256);
     let issuer = IssuerConfig { issuer, application: application(), audience, algorithm, keys };
-    let issuers = Issuers::new(&AuthConfig { issuers: vec![issuer], ..AuthConfig::default() }).unwrap();
+    // The seeds do not age.
+    let max_life = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+    let issuers = Issuers::new(&AuthConfig { issuers: vec![issuer], max_life, ..AuthConfig::default() }).unwrap();
     let interceptor = AuthInterceptor::new(Arc::default(), Arc::new(issuers), Clock::default());
     let (headers, claims) = (mutant::lines("tokens/headers.txt"), mutant::lines("tokens/claims.txt"));
     let good: Vec<Vec<u8>> = claims.iter().map(|claims| signed(&headers[0], claims)).collect();

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, Status, body::Body, service::InterceptorLayer};
 use tower::{Layer, Service, ServiceExt};
 use userdata::{
     config::limits::LimitsConfig,
@@ -122,11 +122,11 @@ async fn call(services: &Services, method: &str, message: &[u8]) -> Code {
         .extension(principal)
         .body(Body::new(Full::new(body.freeze()).map_err(|never| match never {})))
         .unwrap();
-    let log = CallLogLayer::new(Arc::clone(&methods()));
+    let layers = (CallLogLayer::new(Arc::clone(&methods())), InterceptorLayer::new(services.admit()));
     if method.starts_with("Import") {
-        answer(log.layer(ImportServiceServer::new(services.clone())), request).await
+        answer(layers.layer(ImportServiceServer::new(services.clone())), request).await
     } else {
-        answer(log.layer(UserDataServiceServer::new(services.clone())), request).await
+        answer(layers.layer(UserDataServiceServer::new(services.clone())), request).await
     }
 }
 
