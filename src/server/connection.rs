@@ -83,7 +83,7 @@ pub(super) async fn serve<S, B>(
     B::Error: Into<BoxError>,
 {
     let activity = Arc::new(Activity::default());
-    let peer = info.remote_addr;
+    let peer = info.remote_addr.map(tracing::field::display);
     let answer = service_fn(|mut request: Request<Incoming>| {
         let call = activity.begin();
         request.extensions_mut().insert(info.clone());
@@ -93,14 +93,14 @@ pub(super) async fn serve<S, B>(
     let mut connection = pin!(http2.serve_connection(TokioIo::new(Metered::new(io)), answer));
     let told = |ended: hyper::Result<()>| {
         if let Err(error) = ended {
-            tracing::debug!(?peer, %error, cause = error.source(), "a connection has failed");
+            tracing::debug!(peer, %error, cause = error.source(), "a connection has failed");
         }
     };
     tokio::select! {
         ended = &mut connection => return told(ended),
         () = stopping.cancelled() => {}
         () = patience.ends(&activity) => {
-            tracing::debug!(?peer, "a connection is closed on which nothing happens");
+            tracing::debug!(peer, "a connection is closed on which nothing happens");
             // Its clients do not read their responses, and could not be told either.
             if activity.has_calls() {
                 return;
