@@ -199,7 +199,11 @@ impl Reader<'_> {
             4 => {
                 let key = self.key()?;
                 let (offset, version) = (u64::from_be_bytes(self.array()?), u64::from_be_bytes(self.array()?));
-                let within = if offset == u64::MAX { InUpload::Complete } else { InUpload::Content { offset, version } };
+                let within = match (offset, version) {
+                    (u64::MAX, 0) => InUpload::Complete,
+                    (u64::MAX, _) => return None,
+                    (offset, version) => InUpload::Content { offset, version },
+                };
                 Position::Upload(key, within)
             }
             5 => Position::Assistant(self.key()?),

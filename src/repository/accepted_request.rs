@@ -6,8 +6,8 @@
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait, InsertStatement},
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{self, Expr, ExprTrait, InsertStatement},
 };
 
 use super::{
@@ -66,6 +66,19 @@ impl Repository {
 pub(super) fn is_accepted(application: &ApplicationId, once: &Once) -> Expr {
     let of_application = Entity::find().select_only().expr(Expr::val(1)).filter(Column::ApplicationId.eq(application.as_str()));
     Expr::exists(of_application.filter(Column::RequestId.eq(once.id.as_str())).into_query())
+}
+
+/// Why a call ends whose plan is void. Its request may have been accepted while it waited for the lock, which the statement that locks does
+/// not see on PostgreSQL; or there was nothing to lock.
+pub(super) async fn plan_changed(transaction: &DatabaseTransaction, subject: &Subject, once: Option<&Once>) -> Error {
+    let Some(once) = once else { return Error::PlanChanged };
+    let select = sea_query::Query::select().expr(is_accepted(subject.application(), once)).to_owned();
+    let is_accepted = transaction.query_one(&select).await.map(|row| row.map(|row| row.try_get_by_index(0)));
+    match is_accepted {
+        Ok(Some(Ok(true))) => Error::Conflict("the request was accepted before".to_owned()),
+        Ok(Some(Ok(false)) | None) => Error::PlanChanged,
+        Ok(Some(Err(error))) | Err(error) => error.into(),
+    }
 }
 
 /// Keeps the response to a request, in the transaction of its effect; fails with [`Error::Conflict`] when another call has had the same

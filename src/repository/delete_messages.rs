@@ -7,7 +7,7 @@ use sea_orm::{
 
 use super::{
     Error, Held, Repository,
-    accepted_request::{Accepted, keep_response},
+    accepted_request::{Accepted, keep_response, plan_changed},
     effects::Effects,
     entity::{assistant, compaction_cache, conversation, feedback, memory, message, session, subject as subjects, upload},
     query::zero,
@@ -46,7 +46,7 @@ impl Repository {
             crash_at("erasure.after_effects");
             let plan = PlanDigest::of_messages(subject, scrub, locked.map_or(0, |locked| locked.revision), &report);
             if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
-                return Err(Error::PlanChanged);
+                return Err(plan_changed(transaction, subject, once).await);
             }
             if let Some(response) = keep_response(subject, once, &report, true, now) {
                 transaction.execute(&response).await?;
@@ -89,8 +89,9 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
     } else {
         delete_rows::<message::Entity>(held).exec(transaction).await?.rows_affected
     };
-
-    report.remaining.messages = report.remaining.messages.saturating_sub(report.messages);
+    if counts_before {
+        report.remaining.messages = report.remaining.messages.abs_diff(report.messages);
+    }
 
     let mut texts: Effects<MessagesDeleted> = Effects::none();
     if scrub {

@@ -84,6 +84,10 @@ static NAMED: Query = Query::new(|_| {
     let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named()));
     of_subject.filter(Expr::col(Column::Id).eq(text())).select_only().column(Column::SizeBytes).into_query()
 });
+static BEING_REMOVED: Query = Query::new(|_| {
+    let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named()));
+    of_subject.filter(personal_and_live()).filter(being_removed()).select_only().columns([Column::Id, Column::SizeBytes]).into_query()
+});
 static DUE: Query = Query::new(|_| {
     let due = Entity::find().filter(Expr::col(Column::RemovalNextAt).lte(integer())).order_by_asc(Column::RemovalNextAt);
     let mut select = due.select_only().columns([Column::SubjectId, Column::Id]).into_query();
@@ -109,7 +113,7 @@ fn waiting() -> SelectStatement {
 }
 
 impl Reading {
-    /// The uploads that are named as failed, with their sizes.
+    /// The uploads that an unfinished erasure has to remove: those that are named as failed, and those that others are at.
     pub(super) async fn uploads_named(&mut self, subject: &Subject, failed: &[UploadFailure]) -> Result<Vec<PendingUpload>, Error> {
         let [application, user_token] = names(subject);
         let mut uploads = Vec::with_capacity(failed.len());
@@ -117,6 +121,16 @@ impl Reading {
             let size = self.one(&NAMED, &[application, user_token, Parameter::Text(upload_id)], |row| row.get(0)).await?;
             uploads.extend(size.map(|size_bytes| PendingUpload { id: upload_id.clone(), size_bytes, is_own: true }));
         }
+        // Others may be removing these; until they are gone, the erasure is not at its end.
+        let [application, user_token] = names(subject);
+        self.rows(&BEING_REMOVED, &[application, user_token], |row| {
+            let id = row.text(0)?;
+            if !failed.iter().any(|failure| failure.upload_id == id) {
+                uploads.push(PendingUpload { id: id.to_owned(), size_bytes: row.get(1)?, is_own: false });
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
         Ok(uploads)
     }
 

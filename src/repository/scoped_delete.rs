@@ -13,7 +13,7 @@ use sea_orm::{
 
 use super::{
     Error, Held, Repository,
-    accepted_request::{Accepted, keep_response, kept, some_response},
+    accepted_request::{Accepted, keep_response, kept, plan_changed, some_response},
     conversation,
     effects::{Effects, Written},
     entity::{
@@ -73,7 +73,7 @@ impl Repository {
             let planned = erased.planned();
             let plan = PlanDigest::of_scopes(subject, scopes, locked.as_ref().map_or(0, |locked| locked.revision), &planned);
             if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
-                return Err(Error::PlanChanged);
+                return Err(plan_changed(transaction, subject, once).await);
             }
             let (mut report, mut to_remove) = (erased.report.clone(), Vec::new());
             if let Some(locked) = locked && erased.uploads_to_remove + erased.uploads_of_others > 0 {

@@ -32,6 +32,13 @@ macro_rules! in_transaction {
             match $crate::repository::transaction::end(begun, outcome).await {
                 Err($crate::repository::Error::Conflict(reason)) if tries.again(&reason) => {}
                 Err($crate::repository::Error::CommitUnknown(reason)) if $can_find && tries.again(&reason) => {}
+                // Somebody else may have done it, or oneself, before the database would take no more.
+                outcome @ Err($crate::repository::Error::Conflict(_) | $crate::repository::Error::Unavailable(_)) if $can_find => {
+                    break match $before {
+                        Some(done) => Ok(done),
+                        None => outcome,
+                    };
+                }
                 outcome => break outcome,
             }
         }

@@ -18,8 +18,10 @@ use crate::{config::listen::ListenConfig, grpc::pace::StreamExecutor};
 /// The largest head of a request: a JWT of 4 KiB and what usually comes with it. Four times that ends the connection.
 const MAX_HEADERS: u32 = 16 * 1024;
 
-/// What a client may send before it is read: on one stream, and on all of a connection together.
+/// What a client may send before it is read: on all streams of a connection together, and on one, so that an import that waits does not
+/// hold up the others.
 const WINDOW: u32 = 1024 * 1024;
+const STREAM_WINDOW: u32 = WINDOW / 4;
 
 /// The largest frame that is taken.
 const MAX_FRAME: u32 = 16 * 1024;
@@ -42,7 +44,7 @@ pub(super) fn http2(config: &ListenConfig) -> Http2 {
         .max_pending_accept_reset_streams(config.max_error_resets as usize)
         .max_local_error_reset_streams(config.max_error_resets as usize)
         .max_header_list_size(MAX_HEADERS)
-        .initial_stream_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_frame_size(MAX_FRAME)
         .max_send_buf_size(SEND_BUFFER)

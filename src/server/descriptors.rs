@@ -2,12 +2,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is left for the stores, the log and the runtimes, besides the connections of the database.
+/// What is left for the stores, the log and the runtimes, besides the connections that are named.
 const OTHERS: u64 = 200;
 
 /// As many of the connections that are wanted as fit. Where the limit can be raised it is, and where it cannot, the log says so.
-pub(super) fn connections_that_fit(wanted: u32, database_connections: u32) -> usize {
-    let others = OTHERS + u64::from(database_connections);
+pub(super) fn connections_that_fit(wanted: u32, other_connections: u32) -> usize {
+    let others = OTHERS + u64::from(other_connections);
     let needed = u64::from(wanted) + others;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < needed) {

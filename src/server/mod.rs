@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use self::{
     descriptors::connections_that_fit,
     key_sets::KeySet,
-    slots::Slots,
+    slots::{ADMIN_CONNECTIONS, Slots},
     tls::{Tls, TlsError},
 };
 use crate::{
@@ -126,7 +126,8 @@ impl Server {
             Some(files) => Some(Arc::new(Tls::open(files, &config.listen).await?)),
             None => None,
         };
-        let fit = connections_that_fit(config.listen.max_connections, config.storage.database_max_connections);
+        let of_admin = config.listen.admin_listen.map_or(0, |_| ADMIN_CONNECTIONS);
+        let fit = connections_that_fit(config.listen.max_connections, config.storage.database_max_connections + of_admin);
         let slots = Slots::new(fit, config.listen.max_connections_per_peer as usize);
         let (listener, address) = listen(config.listen.listen).await?;
         let admin = match config.listen.admin_listen {

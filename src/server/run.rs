@@ -16,6 +16,7 @@ use super::{
     accept::accept,
     file_removal, health, key_refresh, key_sets,
     service_thread::{self, Service},
+    slots::{ADMIN_CONNECTIONS, Slots},
 };
 use crate::{
     grpc::{Services, auth::AuthInterceptor},
@@ -78,7 +79,7 @@ impl Server {
             None => (service, None),
         };
         let threads = (0..service_thread::count()).map(|_| start(service.clone())).collect::<Result<_, _>>()?;
-        let slots = self.slots.clone();
+        let slots = Slots::new(ADMIN_CONNECTIONS as usize, 0);
         let accept_admin = async {
             if let Some((listener, thread)) = admin {
                 accept(listener, slots, vec![thread]).await;

@@ -6,6 +6,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// Places of the listener for calls that need `admin`: its own, so that nobody at the other one takes them.
+pub(super) const ADMIN_CONNECTIONS: u32 = 100;
+
 /// The places that connections take.
 pub(super) struct Slots {
     max: usize,

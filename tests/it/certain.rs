@@ -20,6 +20,7 @@ on_both_engines!(
     a_repeated_request_gets_the_first_response_and_changes_nothing,
     an_id_that_was_used_for_another_request_is_refused,
     sixty_four_repetitions_at_once_have_one_effect,
+    repetitions_at_once_are_answered_though_the_first_of_them_fulfils_their_plan,
     a_deletion_bound_to_a_preview_happens_only_if_nothing_has_changed,
     what_is_wrong_with_the_terms_is_told_by_field,
     scrubbing_takes_titles_and_notes_and_they_do_not_come_back,
@@ -93,7 +94,8 @@ async fn an_id_that_was_used_for_another_request_is_refused(world: World) {
     let rows = world.all_rows().await;
     let scrub = DeleteUserMessagesRequest { scrub_residue: true, ..delete("anna", FIRST) };
     let planned = DeleteUserMessagesRequest { plan_digest: "0".repeat(64), ..delete("anna", FIRST) };
-    for request in [delete("boris", FIRST), scrub, planned] {
+    let of_nobody = DeleteUserMessagesRequest { plan_digest: "0".repeat(64), ..delete("nobody", FIRST) };
+    for request in [delete("boris", FIRST), scrub, planned, of_nobody] {
         let refused = client.users.delete_user_messages(request).await.unwrap_err();
         assert_reason(&refused, Code::FailedPrecondition, "ERROR_REASON_REQUEST_ID_REUSED");
     }
@@ -131,6 +133,20 @@ async fn sixty_four_repetitions_at_once_have_one_effect(world: World) {
     }
     let kept = world.query("SELECT request_id FROM accepted_requests").await;
     assert_eq!(kept.len(), 4);
+}
+
+async fn repetitions_at_once_are_answered_though_the_first_of_them_fulfils_their_plan(world: World) {
+    let mut client = world.client().await;
+    settle(&mut client, "anna").await;
+    let preview = ScopedDeleteRequest { validate_only: true, ..erase("anna", "") };
+    let plan_digest = client.users.scoped_delete(preview).await.unwrap().into_inner().plan_digest;
+    let calls = (0..32).map(|_| {
+        let (mut client, plan_digest) = (client.clone(), plan_digest.clone());
+        tokio::spawn(async move { erased(&mut client, ScopedDeleteRequest { plan_digest, ..erase("anna", FIRST) }).await })
+    });
+    let answers = futures::future::join_all(calls.collect::<Vec<_>>()).await;
+    let answers: Vec<Vec<u8>> = answers.into_iter().map(|answer| answer.unwrap()).collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
 }
 
 async fn a_deletion_bound_to_a_preview_happens_only_if_nothing_has_changed(world: World) {

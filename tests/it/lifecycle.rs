@@ -60,7 +60,7 @@ pub(crate) async fn all_healths_are(channel: &Channel, status: ServingStatus) ->
 }
 
 /// A request with a conversation of ten large messages.
-fn five_megabytes(number: usize) -> ImportUserDataRequest {
+pub(crate) fn five_megabytes(number: usize) -> ImportUserDataRequest {
     let at = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });
     let conversation_id = format!("conversation {number}");
     let message = |index| Message {

@@ -14,6 +14,7 @@ mod credentials;
 mod deadline;
 mod delete_messages;
 mod exported;
+mod faults;
 mod isolation;
 mod key_sets;
 mod leaks;

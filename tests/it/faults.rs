@@ -1,0 +1,71 @@
+//! Stores that take no more: each call gets the documented status, nothing is half done, and the service goes on by itself when they do
+//! again. A database that is away is in `lifecycle`, an object store that is slow or away in `slow_store` and `vault`.
+
+use std::process::Command;
+
+use sea_orm::ConnectionTrait;
+use tonic::Code;
+use userdata::{grpc::proto::import_service_client::ImportServiceClient, repository::Engine};
+
+use crate::{
+    credentials::key_headers,
+    lifecycle::five_megabytes,
+    program::Program,
+    rpc::{Rpc, assert_reason, with},
+    world::{ACME, World, eventually},
+};
+
+const AWAY: (Code, &str) = (Code::Unavailable, "ERROR_REASON_DATABASE_UNAVAILABLE");
+
+#[tokio::test]
+async fn on_postgres_a_read_only_database_answers_exports_and_takes_changes_again_when_it_may() {
+    let world = World::start(Engine::Postgres).await;
+    let (channel, key) = (world.channel().await, key_headers(ACME, world.key(ACME)));
+    Rpc::Import.call(&channel, &key, "anna").await.unwrap();
+
+    set_read_only(&world, true).await;
+    for rpc in [Rpc::DeleteMessages, Rpc::ScopedDelete, Rpc::Import] {
+        let refused = rpc.call(&channel, &key, "anna").await.expect_err("the database is read-only");
+        assert_reason(&refused, AWAY.0, AWAY.1);
+    }
+    eventually("exports are answered", async || Rpc::Export.call(&channel, &key, "anna").await.is_ok()).await;
+
+    set_read_only(&world, false).await;
+    eventually("changes are made again", async || Rpc::ScopedDelete.call(&channel, &key, "anna").await.is_ok()).await;
+}
+
+/// As a failover leaves it: new connections only read, and the old ones are gone.
+async fn set_read_only(world: &World, is_read_only: bool) {
+    let change = if is_read_only { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
+    for statement in [
+        format!("BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {change}', current_database()); END $$; COMMIT"),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()".to_owned(),
+    ] {
+        world.database.execute_unprepared(&statement).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn on_sqlite_a_disk_that_is_full_refuses_what_does_not_fit_and_takes_it_when_there_is_room() {
+    let mut world = World::start(Engine::Sqlite).await;
+    let key = key_headers(ACME, world.key(ACME));
+    world.stop_server().await;
+    // No file may grow beyond 1 MiB; to try is an error, as on a full disk, and not a signal.
+    let program = Program::serve_limited(&world.folder(), "-S -f 2048; trap '' XFSZ", &world.database_url);
+    let channel = program.channel().await;
+    Rpc::Import.call(&channel, &key, "anna").await.unwrap();
+    let import = async || {
+        let requests = tokio_stream::iter([five_megabytes(0)]);
+        ImportServiceClient::new(channel.clone()).import_user_data(with(&key, requests)).await
+    };
+
+    let refused = import().await.expect_err("it does not fit");
+    assert_reason(&refused, AWAY.0, AWAY.1);
+    assert!(world.query("SELECT id FROM messages").await.is_empty(), "something was half done");
+    Rpc::Export.call(&channel, &key, "anna").await.unwrap();
+
+    let room = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &program.id().to_string()]).status().unwrap();
+    assert!(room.success());
+    eventually("it fits", async || import().await.is_ok()).await;
+    assert_eq!(world.query("SELECT id FROM messages").await.len(), 10);
+}
