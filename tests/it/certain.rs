@@ -135,7 +135,10 @@ async fn sixty_four_repetitions_at_once_have_one_effect(world: World) {
     assert_eq!(kept.len(), 4);
 }
 
-async fn repetitions_at_once_are_answered_though_the_first_of_them_fulfils_their_plan(world: World) {
+async fn repetitions_at_once_are_answered_though_the_first_of_them_fulfils_their_plan(mut world: World) {
+    // So many that they wait for the user's lock, and not for a connection.
+    world.config.storage.database_max_connections = 60;
+    world.restart().await;
     let mut client = world.client().await;
     settle(&mut client, "anna").await;
     let preview = ScopedDeleteRequest { validate_only: true, ..erase("anna", "") };
