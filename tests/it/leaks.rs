@@ -44,7 +44,7 @@ async fn nothing_planted_is_in_a_log_or_a_status_whatever_fails(mut world: World
     // A store that works, until it is broken; one that never was there.
     let good = format!("file://{}", world.objects().display());
     for (store, share) in [(good.as_str(), calls - calls / 6), ("s3://userdata-no-such-bucket/objects", calls / 6)] {
-        let more = ["--object-store-url", store, "--jwt-issuer", &issuer, "--log-filter", "trace", "--migrate"];
+        let more = ["--object-store-url", store, "--jwt-issuer", &issuer, "--failed-logins", "60000", "--log-filter", "trace", "--migrate"];
         let mut program = Program::serve_with(&world.folder(), &environment(), &world.database_url, &more);
         let mut caller = Caller::new(program.channel().await, &key, &weak, &token);
         for nth in 0..share {
