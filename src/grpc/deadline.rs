@@ -123,10 +123,10 @@ where
     }
 }
 
-/// A deadline; boxed, for most calls have none.
+/// A deadline; boxed, for health and reflection have none.
 type Timer = Option<Pin<Box<Sleep>>>;
 
-/// Whether the deadline has passed. The clock is asked too, for tonic's timer may ring in the same tick, and first.
+/// Whether the deadline has passed. The clock is asked too, for a timer may ring a millisecond late.
 fn has_passed(timer: &mut Timer, cx: &mut Context<'_>) -> bool {
     timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready() || timer.deadline() <= Instant::now())
 }

@@ -22,7 +22,7 @@ pub struct FrameStream {
     ready: VecDeque<ExportFrame>,
     blocks: mpsc::UnboundedReceiver<Ahead>,
     call: Arc<Call>,
-    /// Of the call and of the export, held until the client has taken the last frame or is gone.
+    /// Of the call and of the export, held until the last frame is on its way or the client is gone.
     _rooms: (Arc<Room>, Room),
 }
 
