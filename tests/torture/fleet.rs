@@ -79,11 +79,6 @@ impl Fleet {
         }
     }
 
-    /// Whether its servers are killed now and then.
-    pub(crate) fn is_killed(&self) -> bool {
-        self.killed
-    }
-
     fn may_be_tried_again(&self, status: &Status) -> bool {
         // What the service itself says has an `ErrorInfo`.
         let broke_off = status.get_details_error_info().is_none();

@@ -118,9 +118,8 @@ impl<'a> Vaulted<'a> {
         match self.fleet.call(call).await {
             Ok((answer, once)) => {
                 let objects = self.fleet.objects(&self.user_token).await;
-                // What has a request id happens once, however often it is asked for. Where servers are killed, what a worker removed for a
-                // call that was never answered is counted by none.
-                let once = once || !request.request_id.is_empty() && !self.fleet.is_killed();
+                // What has a request id happens once, however often it is asked for.
+                let once = once || !request.request_id.is_empty();
                 Some(Answer { response: answer.into_inner(), once, objects })
             }
             Err(status) => {
