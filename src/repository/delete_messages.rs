@@ -11,7 +11,7 @@ use super::{
     effects::Effects,
     entity::{assistant, compaction_cache, conversation, feedback, memory, message, session, subject as subjects, upload},
     query::zero,
-    subject::{delete_rows, lock_for_erasure, note_erasures, rows, update_rows},
+    subject::{delete_rows, note_erasures, rows, update_rows},
     transaction::in_transaction,
     verification::nothing_remains,
 };
@@ -36,15 +36,13 @@ impl Repository {
         let before =
             async || Ok::<_, Error>(self.accepted_before(subject.application(), once).await?.map(|(_, before)| Accepted::Before(before)));
         let report = in_transaction!(self, subject, "delete_messages", once.is_some(), before().await?, transaction => {
-            let locked = lock_for_erasure(transaction, subject, once).await?;
+            let locked = self.lock_for_erasure(transaction, subject, once).await?;
             let now = self.clock.now().0;
             let mut report = MessagesDeleted::default();
-            if let Some(locked) = &locked {
-                self.log_will_hold_erased();
-                delete(transaction, &locked.held, scrub, now, &mut report).await?;
-            }
+            self.log_will_hold_erased();
+            delete(transaction, &locked.held, scrub, now, &mut report).await?;
             crash_at("erasure.after_effects");
-            let plan = PlanDigest::of_messages(subject, scrub, locked.map_or(0, |locked| locked.revision), &report);
+            let plan = PlanDigest::of_messages(subject, scrub, locked.revision, &report);
             if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
                 return Err(plan_changed(transaction, subject, once).await);
             }

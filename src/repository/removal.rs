@@ -20,7 +20,7 @@ use super::{
     query::{Parameter, Query, integer, text},
     reader::Reading,
     scoped_delete::ErasedScopes,
-    subject::{delete_rows, id_of_named, lock_for_erasure, names, update_rows},
+    subject::{delete_rows, id_of_named, names, update_rows},
     transaction::in_transaction,
     upload::{being_removed, personal_and_live},
 };
@@ -208,11 +208,9 @@ impl Repository {
     pub async fn finish_removals(&self, subject: &Subject, removals: &Removals) -> Result<(), Error> {
         in_transaction!(self, subject, "finish_removals", transaction => {
             let now = self.clock.now().0;
-            if let Some(locked) = lock_for_erasure(transaction, subject, None).await? {
-                self.log_will_hold_erased();
-                note(transaction, &locked.held, removals, now).await?;
-            }
-            Ok(())
+            let locked = self.lock_for_erasure(transaction, subject, None).await?;
+            self.log_will_hold_erased();
+            note(transaction, &locked.held, removals, now).await
         })
     }
 
@@ -233,17 +231,15 @@ impl Repository {
             let mut report = erased.report.clone();
             report.uploads_failed = removals.failed.clone();
             (report.remaining.uploads, report.remaining.objects) = (removals.failed.len() as u64, objects_left);
-            let locked = lock_for_erasure(transaction, subject, None).await?;
-            if let Some(locked) = &locked {
-                self.log_will_hold_erased();
-                let given_up = given_up(transaction, &locked.held).await?;
-                let is_counted = |upload: &&PendingUpload| upload.is_own || given_up.contains(&upload.id);
-                for upload in erased.to_remove.iter().filter(is_counted).filter(|upload| removals.removed.contains(&upload.id)) {
-                    report.uploads += 1;
-                    report.bytes = report.bytes.saturating_add(upload.size_bytes);
-                }
-                note(transaction, &locked.held, removals, now).await?;
+            let locked = self.lock_for_erasure(transaction, subject, None).await?;
+            self.log_will_hold_erased();
+            let given_up = given_up(transaction, &locked.held).await?;
+            let is_counted = |upload: &&PendingUpload| upload.is_own || given_up.contains(&upload.id);
+            for upload in erased.to_remove.iter().filter(is_counted).filter(|upload| removals.removed.contains(&upload.id)) {
+                report.uploads += 1;
+                report.bytes = report.bytes.saturating_add(upload.size_bytes);
             }
+            note(transaction, &locked.held, removals, now).await?;
             let is_first = match once {
                 Some(once) => finish_response(transaction, subject, once, &report).await?,
                 None => true,

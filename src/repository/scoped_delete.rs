@@ -21,7 +21,7 @@ use super::{
         upload as uploads, upload_embedding,
     },
     removal::{PendingUpload, StoredObjects, after_lease, note_objects, uploads_of},
-    subject::{delete_rows, lock_for_small_erasures, note_erasures, rows, update_rows},
+    subject::{delete_rows, note_erasures, rows, update_rows},
     transaction::in_transaction,
     upload,
     verification::nothing_remains,
@@ -57,26 +57,24 @@ impl Repository {
         let once = terms.once.as_ref();
         let accepted = in_transaction!(self, subject, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
-            let locked = lock_for_small_erasures(transaction, subject, once).await?;
+            let locked = self.lock_for_small_erasures(transaction, subject, once).await?;
             let now = self.clock.now().0;
             let mut erased = Erased::default();
-            let erasure = locked.as_ref().map(|locked| Erasure { held: locked.held, now });
+            let erasure = Erasure { held: locked.held, now };
             let written = written(scopes, transaction.get_database_backend(), kept(once).is_some());
-            if let Some(erasure) = &erasure {
-                self.log_will_hold_erased();
-                if scopes.chosen().vault {
-                    note_objects(transaction, &erasure.held, objects).await?;
-                }
-                written.changes.take_place(transaction, &mut erased, Vec::new(), |value| erasure.fill(value)).await?;
+            self.log_will_hold_erased();
+            if scopes.chosen().vault {
+                note_objects(transaction, &erasure.held, objects).await?;
             }
+            written.changes.take_place(transaction, &mut erased, Vec::new(), |value| erasure.fill(value)).await?;
             crash_at("erasure.after_effects");
             let planned = erased.planned();
-            let plan = PlanDigest::of_scopes(subject, scopes, locked.as_ref().map_or(0, |locked| locked.revision), &planned);
+            let plan = PlanDigest::of_scopes(subject, scopes, locked.revision, &planned);
             if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
                 return Err(plan_changed(transaction, subject, once).await);
             }
             let (mut report, mut to_remove) = (erased.report.clone(), Vec::new());
-            if let Some(locked) = locked && erased.uploads_to_remove + erased.uploads_of_others > 0 {
+            if erased.uploads_to_remove + erased.uploads_of_others > 0 {
                 to_remove = uploads_of(transaction, &locked.held, now).await?;
                 let failed = |upload: &PendingUpload| UploadFailure { upload_id: upload.id.clone(), error: INTERRUPTED.to_owned() };
                 report.uploads_failed = to_remove.iter().filter(|upload| upload.is_own).map(failed).collect();
@@ -84,14 +82,8 @@ impl Repository {
             }
             // The response says that nothing else remains; should anything, neither is kept.
             let response = keep_response(subject, once, &report, to_remove.is_empty(), now);
-            match (&erasure, response) {
-                (Some(erasure), response) => {
-                    let kept = response.map_or_else(Vec::new, |insert| insert.build(SqliteQueryBuilder).1.0);
-                    written.checks.take_place(transaction, &mut erased, kept, |value| erasure.fill(value)).await?;
-                }
-                (None, Some(response)) => _ = transaction.execute(&response).await?,
-                (None, None) => {}
-            }
+            let kept = response.map_or_else(Vec::new, |insert| insert.build(SqliteQueryBuilder).1.0);
+            written.checks.take_place(transaction, &mut erased, kept, |value| erasure.fill(value)).await?;
             nothing_remains(&erased.report.remaining)?;
             crash_at("erasure.before_commit");
             Ok(Accepted::Now(ErasedScopes { report, to_remove }))

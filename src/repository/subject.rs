@@ -23,7 +23,7 @@ use crate::{
     fault::{crash_at, planted},
 };
 
-/// A subject about whom something is held: its number, and its epoch when it was looked up. Every erasure raises the epoch.
+/// A subject that was imported for or erased: its number, and its epoch when it was looked up. Every erasure raises the epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
     pub(super) subject_id: i64,
@@ -66,7 +66,7 @@ static EPOCH: Query = Query::new(|_| {
 });
 
 impl Reading {
-    /// Looks the subject up; `None` if nothing was ever held about it.
+    /// Looks the subject up; `None` if nobody has seen it.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -129,18 +129,8 @@ impl Repository {
         if let Some(row) = raise.exec_with_returning(transaction).await?.pop() {
             return Ok(row);
         }
-        let row = subject::ActiveModel {
-            application_id: Set(application.to_owned()),
-            user_token: Set(user_token.to_owned()),
-            epoch: Set(0),
-            created_at: Set(self.clock.now().0),
-            revision: Set(1),
-            ..Default::default()
-        };
-        // Another import may be making it: wait for its row, and lock that.
-        let unique = OnConflict::columns([subject::Column::ApplicationId, subject::Column::UserToken])
-            .value(subject::Column::Revision, raised)
-            .to_owned();
+        let row = subject::ActiveModel { epoch: Set(0), revision: Set(1), ..new(subject, self.clock.now().0) };
+        let unique = by_name().value(subject::Column::Revision, raised).to_owned();
         Ok(subject::Entity::insert(row).on_conflict(unique).exec_with_returning(transaction).await?)
     }
 }
@@ -152,52 +142,82 @@ pub(super) struct Locked {
     pub(super) revision: i64,
 }
 
-/// Locks the subject for an erasure until the transaction ends, and raises its epoch; `None` if nothing was ever held about it.
-///
-/// # Errors
-/// [`Error::Conflict`] when its request was accepted before; others when the database does not answer.
-pub(super) async fn lock_for_erasure(
-    transaction: &DatabaseTransaction,
-    subject: &Subject,
-    once: Option<&Once>,
-) -> Result<Option<Locked>, Error> {
-    raise(transaction, subject, once, None).await
-}
-
-/// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
-/// longer than to change the rows. Set on the way, for a trip of its own would take as long.
-pub(super) async fn lock_for_small_erasures(
-    transaction: &DatabaseTransaction,
-    subject: &Subject,
-    once: Option<&Once>,
-) -> Result<Option<Locked>, Error> {
-    let until_its_end = (transaction.get_database_backend() == DbBackend::Postgres)
-        .then(|| Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)"));
-    raise(transaction, subject, once, until_its_end).await
-}
-
-async fn raise(
-    transaction: &DatabaseTransaction,
-    subject: &Subject,
-    once: Option<&Once>,
-    also: Option<Expr>,
-) -> Result<Option<Locked>, Error> {
-    crash_at("erasure.before_lock");
-    let found = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
-    let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
-    let by = i32::from(!planted("bug.epoch-not-raised"));
-    let mut raise = sea_query::Query::update();
-    raise.table(subject::Entity).value(subject::Column::Epoch, Expr::col(subject::Column::Epoch).add(by));
-    raise
-        .and_where(subject::Column::ApplicationId.eq(subject.application().as_str()))
-        .and_where(subject::Column::UserToken.eq(subject.user_token().as_str()))
-        .returning(sea_query::Query::returning().exprs(found.into_iter().chain([is_repeated]).chain(also)));
-    let Some(row) = transaction.query_one(&raise).await? else { return Ok(None) };
-    if row.try_get_by_index(3)? {
-        return Err(Error::Conflict("the request was accepted before".to_owned()));
+impl Repository {
+    /// Locks the subject for an erasure until the transaction ends, and raises its epoch; makes it if there is none, for what a late job brings
+    /// of a user who was erased before is refused too.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when its request was accepted before; others when the database does not answer.
+    pub(super) async fn lock_for_erasure(
+        &self,
+        transaction: &DatabaseTransaction,
+        subject: &Subject,
+        once: Option<&Once>,
+    ) -> Result<Locked, Error> {
+        self.raise(transaction, subject, once, None).await
     }
-    let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
-    Ok(Some(Locked { held, revision: row.try_get_by_index(2)? }))
+
+    /// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
+    /// longer than to change the rows. Set on the way, for a trip of its own would take as long.
+    pub(super) async fn lock_for_small_erasures(
+        &self,
+        transaction: &DatabaseTransaction,
+        subject: &Subject,
+        once: Option<&Once>,
+    ) -> Result<Locked, Error> {
+        let until_its_end = (transaction.get_database_backend() == DbBackend::Postgres)
+            .then(|| Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)"));
+        self.raise(transaction, subject, once, until_its_end).await
+    }
+
+    async fn raise(
+        &self,
+        transaction: &DatabaseTransaction,
+        subject: &Subject,
+        once: Option<&Once>,
+        also: Option<Expr>,
+    ) -> Result<Locked, Error> {
+        crash_at("erasure.before_lock");
+        let found = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
+        let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
+        let by = i32::from(!planted("bug.epoch-not-raised"));
+        let raised = Expr::col((subject::Entity, subject::Column::Epoch)).add(by);
+        let returned = sea_query::Query::returning().exprs(found.into_iter().chain([is_repeated]).chain(also)).to_owned();
+        let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
+        let mut raise = sea_query::Query::update();
+        raise.table(subject::Entity).value(subject::Column::Epoch, raised.clone()).returning(returned.clone());
+        raise.and_where(subject::Column::ApplicationId.eq(application)).and_where(subject::Column::UserToken.eq(user_token));
+        let row = match transaction.query_one(&raise).await? {
+            Some(row) => row,
+            None => {
+                let row = subject::ActiveModel { epoch: Set(by.into()), revision: Set(0), ..new(subject, self.clock.now().0) };
+                let mut make =
+                    subject::Entity::insert(row).on_conflict(by_name().value(subject::Column::Epoch, raised).to_owned()).into_query();
+                let row = transaction.query_one(make.returning(returned)).await?;
+                row.ok_or(Error::Corrupt("a subject that was made is not there"))?
+            }
+        };
+        if row.try_get_by_index(3)? {
+            return Err(Error::Conflict("the request was accepted before".to_owned()));
+        }
+        let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
+        Ok(Locked { held, revision: row.try_get_by_index(2)? })
+    }
+}
+
+/// A row for a subject nobody has seen.
+fn new(subject: &Subject, now: i64) -> subject::ActiveModel {
+    subject::ActiveModel {
+        application_id: Set(subject.application().as_str().to_owned()),
+        user_token: Set(subject.user_token().as_str().to_owned()),
+        created_at: Set(now),
+        ..Default::default()
+    }
+}
+
+/// Another call may be making the row: wait for it, and lock that.
+fn by_name() -> OnConflict {
+    OnConflict::columns([subject::Column::ApplicationId, subject::Column::UserToken])
 }
 
 pub(super) fn find(application_id: Expr, user_token: Expr) -> Select<subject::Entity> {

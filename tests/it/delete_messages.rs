@@ -6,11 +6,11 @@ use userdata::grpc::proto::{DeleteUserMessagesRequest, DeleteUserMessagesRespons
 use crate::{
     exported::{Exported, with_content},
     on_both_engines,
-    population::{Tables, settle, sorted, tables},
+    population::{Tables, resident, settle, sorted, tables},
     world::{ACME, Client, OTHER, World},
 };
 
-on_both_engines!(all_messages_of_one_user_go_and_nothing_else, deleting_the_messages_of_a_user_never_seen_gives_zeros_and_leaves_no_trace,);
+on_both_engines!(all_messages_of_one_user_go_and_nothing_else, deleting_the_messages_of_a_user_never_seen_gives_zeros_and_is_remembered,);
 
 async fn delete(client: &mut Client, user_token: &str) -> DeleteUserMessagesResponse {
     let request = DeleteUserMessagesRequest { user_token: user_token.to_owned(), ..Default::default() };
@@ -69,11 +69,17 @@ async fn all_messages_of_one_user_go_and_nothing_else(world: World) {
     assert!(Exported::fetch(&mut other, with_content("two")).await.bytes() == untouched.bytes());
 }
 
-async fn deleting_the_messages_of_a_user_never_seen_gives_zeros_and_leaves_no_trace(world: World) {
+async fn deleting_the_messages_of_a_user_never_seen_gives_zeros_and_is_remembered(world: World) {
     let mut client = world.client().await;
     settle(&mut world.client_of(OTHER).await, "nobody").await;
-    let before = tables(&world).await;
+    let mut before = world.all_rows().await;
     let (remaining, residue) = (Some(Remaining::default()), Some(Residue::default()));
     assert_eq!(delete(&mut client, "nobody").await, DeleteUserMessagesResponse { remaining, residue, ..Default::default() });
-    assert_eq!(tables(&world).await, before);
+    let mut after = world.all_rows().await;
+    assert_eq!(client.epoch("nobody").await, 1);
+    let subjects = [&mut before, &mut after].map(|tables| tables.remove("subjects").unwrap().len());
+    assert!((subjects, after) == ([1, 2], before));
+    // A late job does not bring in what was erased before it came.
+    let late = client.import(resident("nobody").into_requests().collect()).await.unwrap();
+    assert_eq!(late.imported.unwrap_or_default().messages, 0);
 }

@@ -30,8 +30,6 @@ pub(crate) struct User {
     compaction_cache: BTreeMap<String, CompactionCacheEntry>,
     /// What was erased before: `messages`, `texts`, or a scope.
     erased: BTreeSet<&'static str>,
-    /// Whether anything was ever sent: an erasure of a user never seen leaves no trace.
-    known: bool,
 }
 
 /// When a writer says that it observed what it sends.
@@ -88,7 +86,6 @@ impl User {
     /// Takes the records of one request, in the order of the contract's fields; each that cannot be taken is rejected alone.
     pub(crate) fn import(&mut self, path: &str, request: &ImportUserDataRequest, observed: Observed, answer: &mut Imported) {
         let mut counts = answer.counts;
-        self.known = true;
         let erased = self.erased.clone();
         let is_late = |what: &str, concerned: bool| match observed {
             Observed::AtItsOwnTime => concerned && erased.contains(what),
@@ -270,10 +267,8 @@ impl User {
     }
 
     pub(crate) fn delete_messages(&mut self, scrub: bool) -> DeleteUserMessagesResponse {
-        if self.known {
-            self.erased.insert("messages");
-            self.erased.extend(scrub.then_some("texts"));
-        }
+        self.erased.insert("messages");
+        self.erased.extend(scrub.then_some("texts"));
         let titles = self.conversations.values_mut().map(|conversation| &mut conversation.title).filter(|title| title.is_some());
         let titles: Vec<_> = titles.map(|title| *title = title.take().filter(|_| !scrub)).collect();
         let notes = self.feedback.values_mut().map(|(_, feedback)| &mut feedback.notes).filter(|notes| notes.is_some());
@@ -318,8 +313,7 @@ impl User {
             ("feedback", scopes.feedback),
             ("sessions", scopes.sessions),
         ];
-        let known = self.known;
-        self.erased.extend(chosen.into_iter().filter_map(|(scope, chosen)| (chosen && known).then_some(scope)));
+        self.erased.extend(chosen.into_iter().filter_map(|(scope, chosen)| chosen.then_some(scope)));
         if scopes.dialogues {
             let (conversations, before) = (&mut self.conversations, self.compaction_cache.len());
             for conversation in conversations.values_mut().filter(|conversation| conversation.institution_id.is_none()) {

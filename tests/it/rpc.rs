@@ -24,7 +24,7 @@ impl Rpc {
 
     /// The RPCs, in every guise.
     pub(crate) const EVERY_GUISE: [Self; 6] =
-        [Self::Export, Self::ExportDeleted, Self::DeleteMessages, Self::ScopedDelete, Self::ErasureStatus, Self::Import];
+        [Self::Export, Self::ExportDeleted, Self::ErasureStatus, Self::DeleteMessages, Self::ScopedDelete, Self::Import];
 
     /// Its name in the contract.
     pub(crate) fn method(self) -> &'static str {
