@@ -173,6 +173,12 @@ impl<R> Trips<R> {
         Self(trips)
     }
 
+    /// The statements and the values they were written with.
+    #[cfg(test)]
+    pub(super) fn statements(&self) -> impl Iterator<Item = (&str, &[Value])> {
+        self.0.iter().map(|trip| (trip.sql.as_str(), trip.values.as_slice()))
+    }
+
     /// Has them take place with the values that `fill` makes of those they were written with, but for the first, which are `first`.
     pub(super) async fn take_place(
         &self,

@@ -322,3 +322,31 @@ fn of_dialogues(held: &Held) -> Expr {
         .into_query();
     compaction_cache::Column::ConversationId.in_subquery(personal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::scope::Chosen;
+
+    fn statements(of: &Written<Erased>) -> Vec<(String, Vec<Value>)> {
+        of.changes.statements().chain(of.checks.statements()).map(|(sql, values)| (sql.to_owned(), values.to_vec())).collect()
+    }
+
+    #[test]
+    fn what_is_written_for_the_stand_in_and_then_filled_is_what_would_be_written_for_the_erasure() {
+        for (backend, keeps) in [DbBackend::Sqlite, DbBackend::Postgres].into_iter().flat_map(|backend| [(backend, false), (backend, true)])
+        {
+            for bits in 1..64 {
+                let [dialogues, vault, memory, assistants, feedback, sessions] = std::array::from_fn(|bit| bits >> bit & 1 == 1);
+                let scopes = Scopes::new(Chosen { dialogues, vault, memory, assistants, feedback, sessions }).unwrap();
+                let erasure = Erasure { held: Held::of(7), now: 1_000_000_007 };
+                let mut filled = statements(&written(scopes, backend, keeps));
+                for value in filled.iter_mut().flat_map(|(_, values)| values) {
+                    *value = erasure.fill(value);
+                }
+                let itself = statements(&erasure.effects(scopes).write(backend, keeps.then(some_response)));
+                assert!(filled == itself, "{scopes:?} on {backend:?}");
+            }
+        }
+    }
+}
