@@ -88,6 +88,8 @@ async fn run(
             Ok(()) => return,
             Err(status) => status,
         },
+        // Whatever it waits for: its room is another's already.
+        () = sender.closed() => return,
         () = cut.cancelled() => status::draining(),
         () = Deadline::passed(deadline) => status::deadline_exceeded(),
     };
@@ -148,6 +150,20 @@ mod tests {
         assert_eq!(status.code(), Code::Internal);
         assert_eq!(status.get_details_error_info().unwrap().reason, "ERROR_REASON_INTERNAL");
         assert!(receiver.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_export_whose_client_is_gone_ends_in_the_midst_of_a_read() {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (stays, mut ended) = mpsc::channel::<()>(1);
+        let work = async move {
+            let _stays = stays;
+            std::future::pending().await
+        };
+        let running = tokio::spawn(run(work, Arc::new(Call::new(None, "/method")), sender, CancellationToken::new(), None));
+        drop(receiver);
+        tokio::time::timeout(Duration::from_secs(20), running).await.expect("the work goes on").unwrap();
+        assert!(ended.recv().await.is_none());
     }
 
     #[tokio::test]
