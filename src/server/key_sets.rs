@@ -52,8 +52,10 @@ pub(super) struct KeySet {
     issuers: Arc<Issuers>,
     client: Client,
     max_age: Duration,
-    /// How many fetches have failed since the last that did not.
+    /// How many fetches have failed, or gave no keys, since the last that gave some.
     failures: u32,
+    /// Whether the last that did not fail gave no keys.
+    is_empty: bool,
 }
 
 impl KeySet {
@@ -72,20 +74,27 @@ impl KeySet {
                 let client = Client::builder().redirect(Policy::none()).timeout(ENOUGH);
                 // Plain text is for this machine: no proxy shall see it, whatever the environment says.
                 let client = if url.scheme() == "http" { client.no_proxy() } else { client }.build()?;
-                Ok(Self { issuer, url, issuers: Arc::clone(issuers), client, max_age: config.jwks_max_age, failures: 0 })
+                Ok(Self { issuer, url, issuers: Arc::clone(issuers), client, max_age: config.jwks_max_age, failures: 0, is_empty: false })
             })
             .collect()
     }
 
-    /// Fetches the set and has its keys used; if that fails, the last ones stay. Failures are logged once, and so is their end.
+    /// Fetches the set and has its keys used; if that fails, the last ones stay. Failures are logged once, and so is their end, and that
+    /// there are no keys.
     pub(super) async fn refresh(&mut self) {
         let issuer = &self.issuer;
         match self.fetch().await.and_then(|set| Ok(self.issuers.replace_keys(issuer, &set)?)) {
-            Ok(()) => {
+            Ok(true) => {
                 if self.failures > 0 {
                     tracing::info!(issuer, "the issuer's JSON Web Key Set can be used again");
                 }
-                self.failures = 0;
+                (self.failures, self.is_empty) = (0, false);
+            }
+            Ok(false) => {
+                if !self.is_empty {
+                    tracing::error!(issuer, "the issuer publishes no key for its algorithm: its tokens are refused until it does");
+                }
+                (self.failures, self.is_empty) = (self.failures.saturating_add(1), true);
             }
             Err(error) => {
                 if self.failures == 0 {
@@ -147,6 +156,7 @@ mod tests {
             client: Client::new(),
             max_age: Duration::from_secs(300),
             failures: 0,
+            is_empty: false,
         };
         let mut after = |failures| {
             set.failures = failures;

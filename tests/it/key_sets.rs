@@ -18,6 +18,7 @@ use userdata::{
 
 use crate::{
     credentials::{Pair, accepts, claims, issuer_config, jwt, key_headers},
+    program::Program,
     world::{ACME, World, eventually},
 };
 
@@ -164,8 +165,6 @@ async fn a_set_that_cannot_be_had_or_used_leaves_the_last_good_one() {
         ("nothing", Answer::Text("")),
         ("no JSON", Answer::Text("<html>")),
         ("no set", Answer::Text("{}")),
-        ("an empty set", Answer::Set(set(&[]))),
-        ("a set for others", Answer::Set(set(&[json!({"kty": "RSA", "kid": "one", "n": "AQAB", "e": "AQAB"})]))),
         ("two keys of one name", Answer::Set(set(&[evil.jwk("one"), good.jwk("one")]))),
         ("a set that is cut", Answer::Cut(other())),
         ("a set without end", Answer::Endless(other())),
@@ -179,6 +178,35 @@ async fn a_set_that_cannot_be_had_or_used_leaves_the_last_good_one() {
     }
     publisher.publish(Answer::Set(other()));
     eventually("a good set is taken again", async || accepts(&channel, &jwt(&evil.sign_as("one", &claims("id", "anna")))).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_without_a_key_that_can_be_used_withdraws_the_last_one() {
+    let one = Pair::ecdsa();
+    let publisher = Publisher::start(Answer::Set(set(&[one.jwk("one")]))).await;
+    let world = publisher.world(OFTEN).await;
+    let channel = world.channel().await;
+    let token = jwt(&one.sign_as("one", &claims("id", "anna")));
+    for (what, nothing) in [("no key", vec![]), ("a key for others", vec![json!({"kty": "RSA", "kid": "one", "n": "AQAB", "e": "AQAB"})])] {
+        publisher.publish(Answer::Set(set(&nothing)));
+        eventually(&format!("{what} ends belief in the last one"), async || !accepts(&channel, &token).await).await;
+        publisher.publish(Answer::Text("a failure changes nothing"));
+        publisher.fetched().await;
+        assert!(!accepts(&channel, &token).await, "after {what}");
+        publisher.publish(Answer::Set(set(&[one.jwk("one")])));
+        eventually("it is believed again", async || accepts(&channel, &token).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_publishes_no_key_is_an_error_in_the_log() {
+    let publisher = Publisher::start(Answer::Set(set(&[]))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let table = format!(r#"{{issuer="id", application="ACME", audience="userdata", algorithm="ES256", jwks_url="{}"}}"#, publisher.url);
+    let program = Program::serve(folder.path(), "sqlite://userdata.db", &["--jwt-issuer", &table]);
+    program.address().await;
+    let told: Vec<Value> = program.log().into_iter().filter(|line| line["issuer"] == "id").collect();
+    assert!(matches!(&told[..], [line] if line["level"] == "ERROR"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,15 +68,17 @@ impl Issuers {
         issuers.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Has an issuer's tokens verified with the keys of a JSON Web Key Set, from now on and with no others.
+    /// Has an issuer's tokens verified with the keys of a JSON Web Key Set, from now on and with no others. Gives whether there are any: what
+    /// an issuer publishes no more it has withdrawn, and be it the last.
     ///
     /// # Errors
     /// Why the set cannot be used; the keys stay as they were.
-    pub fn replace_keys(&self, issuer: &str, set: &[u8]) -> Result<(), KeyError> {
-        if let Some(issuer) = self.0.get(issuer) {
-            issuer.keys.store(VerifyingKeys::published(set, issuer.algorithm)?.into());
-        }
-        Ok(())
+    pub fn replace_keys(&self, issuer: &str, set: &[u8]) -> Result<bool, KeyError> {
+        let Some(issuer) = self.0.get(issuer) else { return Ok(true) };
+        let keys = VerifyingKeys::published(set, issuer.algorithm)?;
+        let are_there = !keys.is_empty();
+        issuer.keys.store(keys.into());
+        Ok(are_there)
     }
 
     /// The principal of a token.

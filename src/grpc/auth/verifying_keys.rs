@@ -70,15 +70,23 @@ impl VerifyingKeys {
                 };
                 checked(key.map_err(|_| KeyError::Pem)?, algorithm).map(Self::One)
             }
-            IssuerKeys::JwkSet(json) => by_kid(json, algorithm, false).map(Self::ByKid),
+            IssuerKeys::JwkSet(json) => match by_kid(json, algorithm, false)? {
+                keys if keys.is_empty() => Err(KeyError::EmptyJwkSet),
+                keys => Ok(Self::ByKid(keys)),
+            },
             // Until they are fetched there are none.
             IssuerKeys::JwkSetUrl(_) => Ok(Self::ByKid(HashMap::new())),
         }
     }
 
-    /// The keys of a set that an issuer publishes. It may have others, for other uses; those are passed over.
+    /// The keys of a set that an issuer publishes. It may have others, for other uses; those are passed over, and there may be none left.
     pub(super) fn published(json: &[u8], algorithm: Algorithm) -> Result<Self, KeyError> {
         by_kid(json, algorithm, true).map(Self::ByKid)
+    }
+
+    /// Whether every token is refused.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::ByKid(keys) if keys.is_empty())
     }
 
     /// The key for a token. Where there is only one, `kid` is only a name for it, and ignored.
@@ -105,7 +113,7 @@ fn by_kid(json: &[u8], algorithm: Algorithm, with_others: bool) -> Result<HashMa
             return Err(problem("has the `kid` of another".into()));
         }
     }
-    if keys.is_empty() { Err(KeyError::EmptyJwkSet) } else { Ok(keys) }
+    Ok(keys)
 }
 
 /// A key of a set with its name, or what is wrong with it.
