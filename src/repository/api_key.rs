@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, IdenStatic, QueryFilter, QueryOrder, QueryTrait,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -15,6 +15,24 @@ use crate::domain::{
     subject::ApplicationId,
     timestamp::Timestamp,
 };
+
+/// The keys in the database that callers may show.
+#[derive(Debug, Default)]
+pub struct LiveApiKeys {
+    /// Those that can be read.
+    pub keys: Vec<ApiKey>,
+    /// The others: nobody is admitted by them.
+    pub unreadable: Vec<UnreadableApiKey>,
+}
+
+/// A key in the database that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnreadableApiKey {
+    /// Its id, if that can be read.
+    pub id: Option<ApiKeyId>,
+    /// What is wrong with it. Quotes nothing.
+    pub problem: String,
+}
 
 impl Repository {
     /// Keeps a new key.
@@ -46,6 +64,24 @@ impl Repository {
         }
         let query = query.order_by_asc(Column::ApplicationId).order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
         query.all(self.watch()).await?.into_iter().map(api_key).collect()
+    }
+
+    /// The keys that callers may show. One that cannot be read is named, and does not keep the others from being read.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn live_api_keys(&self) -> Result<LiveApiKeys, Error> {
+        let mut live = LiveApiKeys::default();
+        for row in self.watch().query_all(&Entity::find().into_query()).await? {
+            match Model::from_query_result(&row, "").map_err(Error::from).and_then(api_key) {
+                Ok(key) => live.keys.push(key),
+                Err(error) => {
+                    let id = row.try_get::<String>("", Column::Id.as_str()).ok().and_then(|id| ApiKeyId::parse(&id));
+                    live.unreadable.push(UnreadableApiKey { id, problem: error.to_string() });
+                }
+            }
+        }
+        Ok(live)
     }
 
     /// Revokes a key, and says whether there is one. A key that was revoked before keeps its time.

@@ -35,6 +35,7 @@ mod upsert;
 mod verification;
 
 pub use accepted_request::Accepted;
+pub use api_key::{LiveApiKeys, UnreadableApiKey};
 pub use connect::{Engine, SchemaState, StorageUrl};
 pub use conversation::ConversationsFrom;
 pub use error::Error;

@@ -4,6 +4,7 @@
 
 mod access_matrix;
 mod airline;
+mod api_keys;
 mod bad_input;
 mod catalogue;
 mod certain;
