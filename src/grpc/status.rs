@@ -152,6 +152,12 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
             tracing::warn!(request_id = call.request_id(), reason, "the database is unavailable");
             database_unavailable()
         }
+        operations::Error::NotSettled(_) => {
+            tracing::warn!(request_id = call.request_id(), %error, "the database is unavailable");
+            let message = "the erasure has happened, but for files, which the service goes on removing by itself; what became of them \
+                           could not be noted. Repeat it with the same request_id, if it had one, to get its response";
+            try_again(Code::Unavailable, ErrorReason::DatabaseUnavailable, message, STORE_RETRY)
+        }
         operations::Error::Conflict(_) => {
             let message = "other calls for the same user were in the way; try again";
             try_again(Code::Aborted, ErrorReason::Conflict, message, DRAIN_RETRY)

@@ -8,6 +8,9 @@ pub enum Error {
     /// The database cannot be reached, or is not taking statements.
     #[error("the database is unavailable: {0}")]
     DatabaseUnavailable(String),
+    /// An erasure was accepted, but what became of its files could not be noted.
+    #[error("an erasure was accepted, but what became of its files could not be noted: {0}")]
+    NotSettled(String),
     /// Other calls for the same subject were in the way, more often than an operation is tried again.
     #[error("other transactions were in the way: {0}")]
     Conflict(String),
@@ -29,6 +32,16 @@ pub enum Error {
     /// What cannot be, if this program is right.
     #[error(transparent)]
     Unforeseen(repository::Error),
+}
+
+impl Error {
+    /// Why an erasure that was accepted could not be settled: not as if nothing had happened.
+    pub(super) fn not_settled(error: repository::Error) -> Self {
+        match Self::from(error) {
+            Self::DatabaseUnavailable(reason) | Self::Conflict(reason) => Self::NotSettled(reason),
+            error => error,
+        }
+    }
 }
 
 impl From<repository::Error> for Error {

@@ -18,8 +18,8 @@ use crate::{
 /// Erases the scopes of the subject. An upload whose object cannot be removed is named in the report, and its record left alone.
 ///
 /// # Errors
-/// When the terms are not met, or the database does not answer; then no record has changed. If the database goes away while files are
-/// removed, the erasure has happened but for these, and they are removed later.
+/// When the terms are not met, or the database does not answer; then no record has changed. [`Error::NotSettled`] if it goes away while
+/// files are removed: the erasure has happened but for these, and they are removed later.
 pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes, terms: &Terms) -> Result<ScopesErased, Error> {
     let objects = if scopes.chosen().vault { stored_objects(stores, subject).await? } else { StoredObjects::None };
     let erased = match stores.repository.erase_scopes(subject, scopes, terms, &objects).await? {
@@ -55,7 +55,8 @@ async fn stored_objects(stores: &Stores, subject: &Subject) -> Result<StoredObje
 async fn remove_uploads(stores: &Stores, subject: &Subject, erased: ErasedScopes, once: Option<&Once>) -> Result<ScopesErased, Error> {
     let upload_ids: Vec<String> = erased.to_remove.iter().map(|upload| upload.id.clone()).collect();
     let Outcome { removals, objects_left } = remove(stores, subject, &upload_ids).await;
-    let report = stores.repository.finish_erasure(subject, &erased, &removals, objects_left, once).await?;
+    let finished = stores.repository.finish_erasure(subject, &erased, &removals, objects_left, once).await;
+    let report = finished.map_err(Error::not_settled)?;
     stores.repository.empty_log_of_erased().await;
     Ok(report)
 }

@@ -206,7 +206,8 @@ impl Repository {
     /// # Errors
     /// When the database does not answer; then nothing has changed, and the objects are removed again later.
     pub async fn finish_removals(&self, subject: &Subject, removals: &Removals) -> Result<(), Error> {
-        in_transaction!(self, subject, "finish_removals", transaction => {
+        let share = self.write_shares.take_in_turn(subject.application()).await?;
+        in_transaction!(with share; self, "finish_removals", false, None, transaction => {
             let now = self.clock.now().0;
             let locked = self.lock_for_erasure(transaction, subject, None).await?;
             self.log_will_hold_erased();
@@ -226,7 +227,8 @@ impl Repository {
         objects_left: u64,
         once: Option<&Once>,
     ) -> Result<ScopesErased, Error> {
-        let finished = in_transaction!(self, subject, "finish_erasure", once.is_some(), None, transaction => {
+        let share = self.write_shares.take_in_turn(subject.application()).await?;
+        let finished = in_transaction!(with share; self, "finish_erasure", once.is_some(), None, transaction => {
             let now = self.clock.now().0;
             let mut report = erased.report.clone();
             report.uploads_failed = removals.failed.clone();

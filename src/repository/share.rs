@@ -36,6 +36,13 @@ impl Shares {
 
     /// A part of the share of `application`, once no other call of it has it.
     pub(super) async fn take(&self, application: &ApplicationId) -> Result<Share, Error> {
+        let late = |_| Error::Unavailable("other calls of the application have the connections that it may use".to_owned());
+        timeout(self.patience, self.take_in_turn(application)).await.map_err(late)?
+    }
+
+    /// The same, however late, for what settles that which was accepted. The turn comes: of those before, some have a part, which they
+    /// give back, and the others are not more patient than their patience, or settle something too.
+    pub(super) async fn take_in_turn(&self, application: &ApplicationId) -> Result<Share, Error> {
         let share = {
             let mut shares = self.of.lock().unwrap_or_else(PoisonError::into_inner);
             match shares.get(application) {
@@ -44,15 +51,14 @@ impl Shares {
             }
         };
         // It is never closed.
-        match timeout(self.patience, share.acquire_owned()).await {
-            Ok(Ok(part)) => Ok(part),
-            _ => Err(Error::Unavailable("other calls of the application have the connections that it may use".to_owned())),
-        }
+        share.acquire_owned().await.map_err(|error| Error::Unavailable(error.to_string()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[test]
@@ -69,7 +75,12 @@ mod tests {
         let part = shares.take(&one).await.unwrap();
         assert!(matches!(shares.take(&one).await, Err(Error::Unavailable(_))));
         drop(shares.take(&other).await.unwrap());
+
+        let mut in_turn = std::pin::pin!(shares.take_in_turn(&one));
+        assert!(in_turn.as_mut().now_or_never().is_none());
+        assert!(shares.take(&one).await.is_err(), "whoever came later has overtaken");
         drop(part);
+        drop(in_turn.await.unwrap());
         drop(shares.take(&one).await.unwrap());
     }
 }

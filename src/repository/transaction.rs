@@ -10,13 +10,11 @@ const TRIES: u32 = 5;
 
 /// Runs `$work` on data of `$subject` in a transaction of its own, again if others were in the way; gives what `$work` gives once that is
 /// committed. Before each other try `$before` may find that it has been done already. If so, a commit of which nobody knows whether it
-/// happened is tried again too. A macro, because no closure can yet lend a transaction to a future that must be `Send`.
+/// happened is tried again too. A part of the application's share is held meanwhile: the one that comes `with` it, or one that is waited for.
+/// A macro, because no closure can yet lend a transaction to a future that must be `Send`.
 macro_rules! in_transaction {
-    ($repository:expr, $subject:expr, $name:literal, $transaction:ident => $work:expr) => {
-        $crate::repository::transaction::in_transaction!($repository, $subject, $name, false, None, $transaction => $work)
-    };
-    ($repository:expr, $subject:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
-        let _share = $repository.write_shares.take($subject.application()).await?;
+    (with $share:expr; $repository:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
+        let _share: $crate::repository::share::Share = $share;
         let mut tries = $crate::repository::transaction::Tries::new($name);
         loop {
             if tries.others_were_made()
@@ -42,6 +40,13 @@ macro_rules! in_transaction {
                 outcome => break outcome,
             }
         }
+    }};
+    ($repository:expr, $subject:expr, $name:literal, $transaction:ident => $work:expr) => {
+        $crate::repository::transaction::in_transaction!($repository, $subject, $name, false, None, $transaction => $work)
+    };
+    ($repository:expr, $subject:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
+        let share = $repository.write_shares.take($subject.application()).await?;
+        $crate::repository::transaction::in_transaction!(with share; $repository, $name, $can_find, $before, $transaction => $work)
     }};
 }
 pub(super) use in_transaction;

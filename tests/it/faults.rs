@@ -35,7 +35,7 @@ async fn on_postgres_a_read_only_database_answers_exports_and_takes_changes_agai
 }
 
 /// As a failover leaves it: new connections only read, and the old ones are gone.
-async fn set_read_only(world: &World, is_read_only: bool) {
+pub(crate) async fn set_read_only(world: &World, is_read_only: bool) {
     let change = if is_read_only { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
     for statement in [
         format!("BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {change}', current_database()); END $$; COMMIT"),

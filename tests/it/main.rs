@@ -35,6 +35,7 @@ mod resume;
 mod round_trip;
 mod rpc;
 mod scoped_delete;
+mod settling;
 mod slow_store;
 mod slowed;
 mod sqlite_file;

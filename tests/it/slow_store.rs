@@ -40,7 +40,7 @@ on_both_engines!(
 
 /// What the way to the S3 server holds up.
 #[derive(Clone, Copy, PartialEq)]
-enum Held {
+pub(crate) enum Held {
     Nothing,
     /// The answers to requests of this method: what they ask for is done.
     Answers(&'static str),
@@ -51,12 +51,12 @@ enum Held {
 }
 
 /// Removals are requests of this method: even one object is removed in bulk.
-const REMOVAL: &str = "POST ";
+pub(crate) const REMOVAL: &str = "POST ";
 const WRITE: &str = "PUT ";
 const READ: &str = "GET ";
 
 /// A server whose object store can be held up.
-struct SlowStore {
+pub(crate) struct SlowStore {
     program: Program,
     hold: watch::Sender<Held>,
     waiting: watch::Receiver<usize>,
@@ -66,6 +66,11 @@ struct SlowStore {
 impl SlowStore {
     /// Starts the program on the stores of a world, in the place of its server; but for the objects, which are on S3.
     async fn start(world: &mut World) -> Self {
+        Self::start_with(world, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub(crate) async fn start_with(world: &mut World, more: &[&str]) -> Self {
         let url = env::var("USERDATA_TEST_S3_URL")
             .expect("this test needs an S3 server: run scripts/test, which starts one and sets USERDATA_TEST_S3_URL");
         let variable = |name| env::var(name).unwrap();
@@ -83,17 +88,18 @@ impl SlowStore {
             ("AWS_ACCESS_KEY_ID", &variable("AWS_ACCESS_KEY_ID")),
             ("AWS_SECRET_ACCESS_KEY", &variable("AWS_SECRET_ACCESS_KEY")),
         ];
-        let program = Program::serve_with(&world.folder(), &environment, &world.database_url, &["--object-store-url", &url]);
+        let program =
+            Program::serve_with(&world.folder(), &environment, &world.database_url, &[&["--object-store-url", &url], more].concat());
         world.address = program.address().await;
         Self { program, hold, waiting, prefix }
     }
 
-    fn hold(&self, what: Held) {
+    pub(crate) fn hold(&self, what: Held) {
         self.hold.send_replace(what);
     }
 
     /// Waits until so many requests have been held up.
-    async fn holds(&mut self, count: usize) {
+    pub(crate) async fn holds(&mut self, count: usize) {
         let held = timeout(Duration::from_secs(20), self.waiting.wait_for(|waiting| *waiting == count)).await;
         held.expect("in vain waited for a request to the object store").unwrap();
     }
@@ -163,7 +169,7 @@ async fn pass(mut near: TcpStream, host: String, mut held: watch::Receiver<Held>
 }
 
 /// Imports so many uploads of half a MiB.
-async fn import_uploads(client: &mut Client, count: usize) {
+pub(crate) async fn import_uploads(client: &mut Client, count: usize) {
     const SIZE: usize = 512 * 1024;
     let mut user = UserDocument::new("anna");
     let ids = (0..count).map(|number| format!("u{number}"));
