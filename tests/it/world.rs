@@ -38,6 +38,8 @@ use userdata::{
     server::Server,
 };
 
+use crate::cluster::Cluster;
+
 /// The application that most tests work in.
 pub(crate) const ACME: &str = "ACME";
 /// Another tenant of the same server.
@@ -107,6 +109,21 @@ impl World {
                 (url, Some((admin, name)))
             }
         };
+        Self::start_on(engine, url, clean_up, folder, change).await
+    }
+
+    /// The same, in a cluster of the test's own.
+    pub(crate) async fn start_in(cluster: &Cluster, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::start_on(Engine::Postgres, cluster.url.clone(), None, tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn start_on(
+        engine: Engine,
+        url: String,
+        clean_up: Option<(String, String)>,
+        folder: TempDir,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
         let mut config = ServerConfig {
             storage: StorageConfig {
                 database: url.parse().unwrap(),
@@ -391,7 +408,7 @@ async fn insert_key(repository: &Repository, application: &str, permissions: Per
     text.expose().to_owned()
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).unwrap();
     bytes
