@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, IdenStatic, QueryFilter, QueryOrder, QueryTrait,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, IdenStatic, QueryFilter, QueryOrder, QueryTrait,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -16,7 +16,7 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
-/// The keys in the database that callers may show.
+/// The keys in the database that are neither revoked nor expired.
 #[derive(Debug, Default)]
 pub struct LiveApiKeys {
     /// Those that can be read.
@@ -66,13 +66,15 @@ impl Repository {
         query.all(self.watch()).await?.into_iter().map(api_key).collect()
     }
 
-    /// The keys that callers may show. One that cannot be read is named, and does not keep the others from being read.
+    /// The keys that are neither revoked nor expired. One that cannot be read is named, and does not keep the others from being read.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn live_api_keys(&self) -> Result<LiveApiKeys, Error> {
         let mut live = LiveApiKeys::default();
-        for row in self.watch().query_all(&Entity::find().into_query()).await? {
+        let unexpired = Condition::any().add(Column::ExpiresAt.is_null()).add(Column::ExpiresAt.gt(self.clock.now().0));
+        let select = Entity::find().filter(Column::RevokedAt.is_null()).filter(unexpired).into_query();
+        for row in self.watch().query_all(&select).await? {
             match Model::from_query_result(&row, "").map_err(Error::from).and_then(api_key) {
                 Ok(key) => live.keys.push(key),
                 Err(error) => {

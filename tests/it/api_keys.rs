@@ -35,6 +35,9 @@ async fn insert(world: &World, id: &str, permissions: &str, expires_and_revoked:
 async fn a_key_that_cannot_be_read_is_refused_and_named_and_the_others_are_read_on(mut world: World) {
     world.stop_server().await;
     insert(&world, "00000000000000aa", "hunter2", "NULL, NULL").await;
+    // Of those that admit nobody any more nothing is read.
+    insert(&world, "00000000000000cc", "hunter2", "1, NULL").await;
+    insert(&world, "00000000000000dd", "hunter2", "NULL, 1").await;
     let objects = format!("file://{}", world.objects().display());
     let program = Program::serve(&world.folder(), &world.database_url, &["--object-store-url", &objects]);
     let channel = program.channel().await;
