@@ -5,7 +5,7 @@ use super::{Error, Stores};
 use crate::{
     domain::{report::UploadFailure, subject::Subject},
     fault::{crash_at, planted},
-    repository::Removals,
+    repository::{self, Removals},
 };
 
 const STILL_THERE: &str = "the object store still lists it";
@@ -44,11 +44,19 @@ pub(super) async fn remove(stores: &Stores, subject: &Subject, upload_ids: &[Str
 /// # Errors
 /// When the database does not answer; what is due then is so again later.
 pub async fn remove_files_due(stores: &Stores) -> Result<(), Error> {
-    for (subject, upload_ids) in stores.repository.claim_removals().await? {
+    let (claimed_at, due) = stores.repository.claim_removals().await?;
+    for (subject, upload_ids) in due {
         crash_at("worker.before_removal");
         let Outcome { removals, .. } = remove(stores, &subject, &upload_ids).await;
         crash_at("worker.after_removal");
-        stores.repository.finish_removals(&subject, &removals).await?;
+        match stores.repository.finish_removals(&subject, &removals, claimed_at).await {
+            // Those after it have waited as long.
+            Err(repository::Error::Conflict(reason)) => {
+                tracing::warn!(reason, "others were in the way of noting which files are removed; it is tried again");
+                continue;
+            }
+            finished => finished?,
+        }
         stores.repository.empty_log_of_erased().await;
         tracing::info!(removed = removals.removed.len(), failed = removals.failed.len(), "tried again to remove files of erased uploads");
     }

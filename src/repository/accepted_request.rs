@@ -27,7 +27,7 @@ use crate::{
 static BY_ID: Query = Query::new(|_| {
     let of_application = Entity::find().filter(Expr::col(Column::ApplicationId).eq(text()));
     let by_id = of_application.filter(Expr::col(Column::RequestId).eq(text()));
-    by_id.select_only().columns([Column::Digest, Column::Response, Column::IsFinal]).into_query()
+    by_id.select_only().columns([Column::Digest, Column::Response, Column::IsFinal, Column::AcceptedAt]).into_query()
 });
 
 /// What became of a request.
@@ -40,8 +40,16 @@ pub enum Accepted<R> {
     Unfinished(R),
 }
 
+/// A response that was kept.
+pub(super) struct Kept<R> {
+    pub(super) report: R,
+    pub(super) is_final: bool,
+    /// When the request was accepted.
+    pub(super) at: i64,
+}
+
 impl Repository {
-    /// The response to a request, if it was accepted before, and whether it is final.
+    /// The response to a request, if it was accepted before.
     ///
     /// # Errors
     /// [`Error::RequestIdReused`] when its id is that of another; others when the database does not answer.
@@ -49,15 +57,18 @@ impl Repository {
         &self,
         application: &ApplicationId,
         once: Option<&Once>,
-    ) -> Result<Option<(bool, R)>, Error> {
+    ) -> Result<Option<Kept<R>>, Error> {
         let Some(Once { id, digest }) = once else { return Ok(None) };
         let parameters = [Parameter::Text(application.as_str()), Parameter::Text(id.as_str())];
         let mut reading = self.reading(application).await?;
-        let found = reading.one(&BY_ID, &parameters, |row| Ok((row.bytes(0)? == digest, R::from_bytes(row.bytes(1)?), row.get(2)?)));
+        let found =
+            reading.one(&BY_ID, &parameters, |row| Ok((row.bytes(0)? == digest, R::from_bytes(row.bytes(1)?), row.get(2)?, row.get(3)?)));
         match found.await? {
             None => Ok(None),
             Some((false, ..)) if !planted("bug.request-not-compared") => Err(Error::RequestIdReused),
-            Some((_, report, is_final)) => Ok(Some((is_final, report.ok_or(Error::Corrupt("a stored response is none"))?))),
+            Some((_, report, is_final, at)) => {
+                Ok(Some(Kept { report: report.ok_or(Error::Corrupt("a stored response is none"))?, is_final, at }))
+            }
         }
     }
 }

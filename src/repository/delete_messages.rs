@@ -34,7 +34,7 @@ impl Repository {
     pub async fn delete_messages(&self, subject: &Subject, scrub: bool, terms: &Terms) -> Result<Accepted<MessagesDeleted>, Error> {
         let once = terms.once.as_ref();
         let before =
-            async || Ok::<_, Error>(self.accepted_before(subject.application(), once).await?.map(|(_, before)| Accepted::Before(before)));
+            async || Ok::<_, Error>(self.accepted_before(subject.application(), once).await?.map(|kept| Accepted::Before(kept.report)));
         let report = in_transaction!(self, subject, "delete_messages", once.is_some(), before().await?, transaction => {
             let locked = self.lock_for_erasure(transaction, subject, once).await?;
             let now = self.clock.now().0;

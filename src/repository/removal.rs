@@ -2,10 +2,11 @@
 //! the erasure's own transaction on, until the object is known to be gone; then its status flips. Whoever removes objects, the erasure itself or
 //! the worker of any replica, notes what became of them here.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
+    QueryTrait,
     sea_query::{CaseStatement, Expr, ExprTrait, SelectStatement},
 };
 
@@ -17,7 +18,7 @@ use super::{
         upload::{Column, Entity},
         upload_embedding,
     },
-    query::{Parameter, Query, integer, text},
+    query::{Parameter, Query, integer, text, zero},
     reader::Reading,
     scoped_delete::ErasedScopes,
     subject::{delete_rows, id_of_named, names, update_rows},
@@ -58,6 +59,8 @@ pub struct PendingUpload {
     pub size_bytes: i64,
     /// Whether this erasure took it on. Of two that overlap it is the first: so it is counted once, though both see to it that it goes.
     pub is_own: bool,
+    /// How often its removal had failed then.
+    attempts: i32,
 }
 
 /// Which uploads of a subject have an object in the store, as the store says.
@@ -82,11 +85,12 @@ pub struct Removals {
 
 static NAMED: Query = Query::new(|_| {
     let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named()));
-    of_subject.filter(Expr::col(Column::Id).eq(text())).select_only().column(Column::SizeBytes).into_query()
+    of_subject.filter(Expr::col(Column::Id).eq(text())).select_only().column(Column::SizeBytes).expr(attempts()).into_query()
 });
 static BEING_REMOVED: Query = Query::new(|_| {
     let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named()));
-    of_subject.filter(personal_and_live()).filter(being_removed()).select_only().columns([Column::Id, Column::SizeBytes]).into_query()
+    let others = of_subject.filter(personal_and_live()).filter(being_removed());
+    others.select_only().columns([Column::Id, Column::SizeBytes]).expr(attempts()).into_query()
 });
 static DUE: Query = Query::new(|_| {
     let due = Entity::find().filter(Expr::col(Column::RemovalNextAt).lte(integer())).order_by_asc(Column::RemovalNextAt);
@@ -118,15 +122,18 @@ impl Reading {
         let [application, user_token] = names(subject);
         let mut uploads = Vec::with_capacity(failed.len());
         for UploadFailure { upload_id, .. } in failed {
-            let size = self.one(&NAMED, &[application, user_token, Parameter::Text(upload_id)], |row| row.get(0)).await?;
-            uploads.extend(size.map(|size_bytes| PendingUpload { id: upload_id.clone(), size_bytes, is_own: true }));
+            let parameters = [application, user_token, Parameter::Text(upload_id)];
+            let upload = self.one(&NAMED, &parameters, |row| {
+                Ok(PendingUpload { id: upload_id.clone(), size_bytes: row.get(0)?, is_own: true, attempts: row.get(1)? })
+            });
+            uploads.extend(upload.await?);
         }
         // Others may be removing these; until they are gone, the erasure is not at its end.
         let [application, user_token] = names(subject);
         self.rows(&BEING_REMOVED, &[application, user_token], |row| {
             let id = row.text(0)?;
             if !failed.iter().any(|failure| failure.upload_id == id) {
-                uploads.push(PendingUpload { id: id.to_owned(), size_bytes: row.get(1)?, is_own: false });
+                uploads.push(PendingUpload { id: id.to_owned(), size_bytes: row.get(1)?, is_own: false, attempts: row.get(2)? });
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -165,12 +172,12 @@ impl Reading {
 }
 
 impl Repository {
-    /// Uploads whose removal is to be tried now, by subject: they are the caller's for ten seconds.
+    /// Uploads whose removal is to be tried now, by subject, and when that is: they are the caller's for ten seconds.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn claim_removals(&self) -> Result<Vec<(Subject, Vec<String>)>, Error> {
-        let now = self.clock.now().0;
+    pub async fn claim_removals(&self) -> Result<(Timestamp, Vec<(Subject, Vec<String>)>), Error> {
+        let Timestamp(now) = self.clock.now();
         let mut found = 0;
         let mut due: Vec<(i64, Subject, Vec<String>)> = Vec::new();
         let mut reading = self.reading_beside().await?;
@@ -198,20 +205,21 @@ impl Repository {
                 claimed.push((subject, rows.into_iter().map(|row| row.id).collect()));
             }
         }
-        Ok(claimed)
+        Ok((Timestamp(now), claimed))
     }
 
-    /// Notes what became of objects: their uploads are deleted, with their embeddings, or wait for another try.
+    /// Notes what became of objects that were claimed then: their uploads are deleted, with their embeddings, or wait for another try.
     ///
     /// # Errors
     /// When the database does not answer; then nothing has changed, and the objects are removed again later.
-    pub async fn finish_removals(&self, subject: &Subject, removals: &Removals) -> Result<(), Error> {
+    pub async fn finish_removals(&self, subject: &Subject, removals: &Removals, claimed_at: Timestamp) -> Result<(), Error> {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
         in_transaction!(with share; self, "finish_removals", false, None, transaction => {
             let now = self.clock.now().0;
             let locked = self.lock_for_erasure(transaction, subject, None).await?;
             self.log_will_hold_erased();
-            note(transaction, &locked.held, removals, now).await
+            let is_latest = no_newer_erasure(transaction, &locked.held, claimed_at.0).await?;
+            note(transaction, &locked.held, removals, now, |_| is_latest).await
         })
     }
 
@@ -230,18 +238,28 @@ impl Repository {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
         let finished = in_transaction!(with share; self, "finish_erasure", once.is_some(), None, transaction => {
             let now = self.clock.now().0;
-            let mut report = erased.report.clone();
-            report.uploads_failed = removals.failed.clone();
-            (report.remaining.uploads, report.remaining.objects) = (removals.failed.len() as u64, objects_left);
             let locked = self.lock_for_erasure(transaction, subject, None).await?;
             self.log_will_hold_erased();
-            let given_up = given_up(transaction, &locked.held).await?;
-            let is_counted = |upload: &&PendingUpload| upload.is_own || given_up.contains(&upload.id);
-            for upload in erased.to_remove.iter().filter(is_counted).filter(|upload| removals.removed.contains(&upload.id)) {
-                report.uploads += 1;
-                report.bytes = report.bytes.saturating_add(upload.size_bytes);
+            let is_latest = no_newer_erasure(transaction, &locked.held, erased.at).await?;
+            let waiting = attempts_of(transaction, &locked.held).await?;
+            // What waits no more, another has seen to be gone.
+            let failed: Vec<_> = removals.failed.iter().filter(|failure| waiting.contains_key(&failure.upload_id)).cloned().collect();
+            let mut report = erased.report.clone();
+            (report.remaining.uploads, report.remaining.objects) = (failed.len() as u64, Ord::min(objects_left, failed.len() as u64));
+            let mut shown = Vec::new();
+            for upload in &erased.to_remove {
+                // Another that was at it has failed meanwhile.
+                let is_given_up = waiting.get(&upload.id).is_some_and(|attempts| *attempts > upload.attempts);
+                if failed.iter().any(|failure| failure.upload_id == upload.id) {
+                    shown.extend((upload.is_own && is_latest || is_given_up).then_some(upload.id.as_str()));
+                } else if upload.is_own || is_given_up {
+                    report.uploads += 1;
+                    report.bytes = report.bytes.saturating_add(upload.size_bytes);
+                }
             }
-            note(transaction, &locked.held, removals, now).await?;
+            report.uploads_failed.clone_from(&failed);
+            let removals = Removals { removed: removals.removed.clone(), failed };
+            note(transaction, &locked.held, &removals, now, |id| shown.contains(&id)).await?;
             let is_first = match once {
                 Some(once) => finish_response(transaction, subject, once, &report).await?,
                 None => true,
@@ -255,25 +273,43 @@ impl Repository {
             // Another call for the same request was quicker.
             (None, once) => {
                 let before = self.accepted_before(subject.application(), once).await?;
-                before.map(|(_, report)| report).ok_or(Error::Corrupt("a response is missing"))
+                before.map(|kept| kept.report).ok_or(Error::Corrupt("a response is missing"))
             }
         }
     }
 }
 
-/// Uploads whose removal was tried and failed, and which wait: the erasure that took them on has given them up.
-async fn given_up(transaction: &DatabaseTransaction, held: &Held) -> Result<Vec<String>, Error> {
+/// How often the removal of the uploads that wait for it has failed.
+async fn attempts_of(transaction: &DatabaseTransaction, held: &Held) -> Result<HashMap<String, i32>, Error> {
     let waiting = Entity::find().filter(Column::SubjectId.eq(held.subject_id)).filter(Column::DeletedAt.is_null());
-    let failed = waiting.filter(Column::RemovalError.is_not_null()).select_only().column(Column::Id);
-    Ok(failed.into_tuple().all(transaction).await?)
+    let waiting = waiting.filter(Column::RemovalSince.is_not_null()).select_only().column(Column::Id).expr(attempts());
+    Ok(waiting.into_tuple().all(transaction).await?.into_iter().collect())
 }
 
-async fn note(transaction: &DatabaseTransaction, held: &Held, removals: &Removals, now: i64) -> Result<(), Error> {
+fn attempts() -> Expr {
+    Expr::col((Entity, Column::RemovalAttempts)).if_null(zero())
+}
+
+/// Whether no erasure of the vault was accepted after that time.
+async fn no_newer_erasure(transaction: &DatabaseTransaction, held: &Held, at: i64) -> Result<bool, Error> {
+    let newer = subjects::Entity::find_by_id(held.subject_id).filter(subjects::Column::VaultErasedAt.gt(at));
+    Ok(newer.count(transaction).await? == 0)
+}
+
+/// An upload that could not be removed is shown again, and counts as failed, if `shows`; else it is another erasure's to say what became of it,
+/// or after a while the worker's: an export would show it beside what that erasure took.
+async fn note(
+    transaction: &DatabaseTransaction,
+    held: &Held,
+    removals: &Removals,
+    now: i64,
+    shows: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
     for ids in removals.removed.chunks(IDS) {
         mark_removed(transaction, held, ids, now).await?;
     }
     for failure in &removals.failed {
-        wait_longer(transaction, held, failure, now).await?;
+        wait_longer(transaction, held, failure, now, shows(&failure.upload_id)).await?;
     }
     Ok(())
 }
@@ -299,7 +335,7 @@ async fn mark_removed(transaction: &DatabaseTransaction, held: &Held, ids: &[Str
     Ok(())
 }
 
-async fn wait_longer(transaction: &DatabaseTransaction, held: &Held, failure: &UploadFailure, now: i64) -> Result<(), Error> {
+async fn wait_longer(transaction: &DatabaseTransaction, held: &Held, failure: &UploadFailure, now: i64, shows: bool) -> Result<(), Error> {
     let attempts = Expr::col(Column::RemovalAttempts).if_null(0);
     let mut wait = CaseStatement::new();
     for made in 0..DOUBLINGS {
@@ -307,11 +343,14 @@ async fn wait_longer(transaction: &DatabaseTransaction, held: &Held, failure: &U
     }
     let wait = wait.finally(now.saturating_add(nanos(FIRST_WAIT) << DOUBLINGS));
     let later = update_rows::<Entity>(held)
-        .col_expr(Column::RemovalNextAt, wait.into())
         .col_expr(Column::RemovalAttempts, attempts.add(1))
-        .col_expr(Column::RemovalError, Expr::val(failure.error.as_str()))
         .filter(Column::Id.eq(failure.upload_id.as_str()))
         .filter(Column::RemovalNextAt.is_not_null());
+    let later = if shows {
+        later.col_expr(Column::RemovalNextAt, wait.into()).col_expr(Column::RemovalError, Expr::val(failure.error.as_str()))
+    } else {
+        later.col_expr(Column::RemovalNextAt, Expr::val(after_lease(now)))
+    };
     let later = match planted("bug.failed-files-forgotten") {
         true => later.col_expr(Column::RemovalNextAt, Expr::val(None::<i64>)),
         false => later,
@@ -348,6 +387,7 @@ pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, n
     let begun = Entity::find()
         .select_only()
         .columns([Column::Id, Column::SizeBytes, Column::RemovalNextAt])
+        .expr(attempts())
         .filter(Column::SubjectId.eq(held.subject_id))
         .filter(personal_and_live())
         .filter(being_removed())
@@ -357,7 +397,7 @@ pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, n
     let rows = transaction.query_all(&begun).await?;
     let upload = |row: &QueryResult| {
         let is_own = row.try_get_by_index::<i64>(2)? == after_lease(now);
-        Ok(PendingUpload { id: row.try_get_by_index(0)?, size_bytes: row.try_get_by_index(1)?, is_own })
+        Ok(PendingUpload { id: row.try_get_by_index(0)?, size_bytes: row.try_get_by_index(1)?, is_own, attempts: row.try_get_by_index(3)? })
     };
     rows.iter().map(upload).collect()
 }

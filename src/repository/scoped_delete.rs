@@ -13,7 +13,7 @@ use sea_orm::{
 
 use super::{
     Error, Held, Repository,
-    accepted_request::{Accepted, keep_response, kept, plan_changed, some_response},
+    accepted_request::{Accepted, Kept, keep_response, kept, plan_changed, some_response},
     conversation,
     effects::{Effects, Written},
     entity::{
@@ -86,20 +86,21 @@ impl Repository {
             written.checks.take_place(transaction, &mut erased, kept, |value| erasure.fill(value)).await?;
             nothing_remains(&erased.report.remaining)?;
             crash_at("erasure.before_commit");
-            Ok(Accepted::Now(ErasedScopes { report, to_remove }))
+            Ok(Accepted::Now(ErasedScopes { report, to_remove, at: now }))
         })?;
         crash_at("erasure.after_commit");
         Ok(accepted)
     }
 
     async fn scopes_erased_before(&self, subject: &Subject, once: Option<&Once>) -> Result<Option<Accepted<ErasedScopes>>, Error> {
-        let Some((is_final, report)) = self.accepted_before::<ScopesErased>(subject.application(), once).await? else { return Ok(None) };
+        let kept = self.accepted_before::<ScopesErased>(subject.application(), once).await?;
+        let Some(Kept { report, is_final, at }) = kept else { return Ok(None) };
         let to_remove = if is_final {
             Vec::new()
         } else {
             self.reading(subject.application()).await?.uploads_named(subject, &report.uploads_failed).await?
         };
-        let before = ErasedScopes { report, to_remove };
+        let before = ErasedScopes { report, to_remove, at };
         Ok(Some(if is_final { Accepted::Before(before) } else { Accepted::Unfinished(before) }))
     }
 }
@@ -110,6 +111,8 @@ pub struct ErasedScopes {
     pub report: ScopesErased,
     /// The uploads whose objects are to go now; the report says of each that it failed.
     pub to_remove: Vec<PendingUpload>,
+    /// When it was accepted, in nanoseconds of the Unix epoch.
+    pub(super) at: i64,
 }
 
 /// Which kinds of erasure the scopes are.

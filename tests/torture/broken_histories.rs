@@ -75,7 +75,9 @@ fn rules(calls: &[Call]) -> Vec<Rule> {
 
 #[test]
 fn nothing_is_wrong_with_what_the_contract_allows() {
-    let histories: [&[Call]; 10] = [
+    let left = Report { failed: ["u".to_owned()].into(), ..Default::default() };
+    let left = What::Erasure { scopes: [Scope::Vault].into(), report: Some(left) };
+    let histories: [&[Call]; 11] = [
         &[import(1, 2, "a s"), export(3, 4, "a s")],
         // An import and an erasure at once: the record is erased, or comes later than it.
         &[import(1, 4, "a"), erasure(2, 3, MEMORY, &[(Kind::Memory, 1)]), export(5, 6, "")],
@@ -85,6 +87,8 @@ fn nothing_is_wrong_with_what_the_contract_allows() {
         &[import(1, 2, "a s"), erasure(3, 9, BOTH, &[(Kind::Memory, 1), (Kind::Session, 1)]), export(4, 5, "a s"), export(10, 11, "")],
         &[import(1, 2, "a s"), erasure(3, 9, BOTH, &[(Kind::Memory, 1), (Kind::Session, 1)]), export(4, 5, ""), export(10, 11, "")],
         &[import(1, 2, "a"), call(3, 6, What::Export(None)), erasure(4, 5, MEMORY, &[(Kind::Memory, 1)]), export(7, 8, "")],
+        // So is one, for an export, that still removes what it has named.
+        &[import(1, 2, "u"), call(3, 4, left), call(5, 6, What::Export(None)), export(7, 8, "")],
         // What is imported while an export runs may or may not be in it.
         &[import(1, 2, "a"), export(3, 6, "a"), import(4, 5, "b"), erasure(7, 8, MEMORY, &[(Kind::Memory, 2)]), export(9, 10, "")],
         // A conversation is forgotten; its message is hidden, and then deleted.

@@ -99,7 +99,14 @@ pub(crate) fn violations(calls: &[Call]) -> Vec<(Rule, String)> {
                 exports.push(Export { invoked, returned, shown, ids: shown.ids.iter().map(String::as_str).collect() });
             }
             What::Export(None) => {
-                let erasing = |call: &Call| matches!(call.what, What::Erasure { .. }) && call.invoked < returned && call.returned > invoked;
+                // One that has left files is at work until these are gone.
+                let is_at_work = |call: &Call| match &call.what {
+                    What::Erasure { report, .. } => {
+                        call.returned > invoked || report.as_ref().is_some_and(|report| !report.failed.is_empty())
+                    }
+                    _ => false,
+                };
+                let erasing = |call: &Call| call.invoked < returned && is_at_work(call);
                 if !calls.iter().any(erasing) {
                     found.push((Rule::Aborted, format!("the export invoked at {invoked}")));
                 }
