@@ -12,7 +12,13 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{export_frame::ExportFrame, export_user_data::Ahead, frame_packer::FramePacker, load::Room, status};
+use super::{
+    export_frame::ExportFrame,
+    export_user_data::Ahead,
+    frame_packer::FramePacker,
+    load::{Room, Rooms},
+    status,
+};
 use crate::{operations::export_user_data::Block, telemetry::Call};
 
 /// Gives the frames of the blocks it receives, and the summary behind the last; or the status that comes instead of a block.
@@ -22,8 +28,7 @@ pub struct FrameStream {
     ready: VecDeque<ExportFrame>,
     blocks: mpsc::UnboundedReceiver<Ahead>,
     call: Arc<Call>,
-    /// Of the call and of the export, held until the last frame is on its way or the client is gone.
-    _rooms: (Arc<Room>, Room),
+    rooms: Rooms,
 }
 
 impl FrameStream {
@@ -34,9 +39,14 @@ impl FrameStream {
         call: Arc<Call>,
         rooms: (Arc<Room>, Room),
     ) -> Self {
-        let mut frames = Self { packer: Some(packer), ready: VecDeque::new(), blocks, call, _rooms: rooms };
+        let mut frames = Self { packer: Some(packer), ready: VecDeque::new(), blocks, call, rooms: Arc::new(rooms) };
         frames.pack(first);
         frames
+    }
+
+    /// What the response holds longer than these frames.
+    pub(super) fn rooms(&self) -> Rooms {
+        Arc::clone(&self.rooms)
     }
 
     fn pack(&mut self, block: Block) {

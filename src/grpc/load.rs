@@ -46,6 +46,9 @@ pub(super) struct Room {
     _of_application: OwnedSemaphorePermit,
 }
 
+/// Of a call and of its export, in the extensions of its response: held until the answer is written, or the client is gone.
+pub(super) type Rooms = Arc<(Arc<Room>, Room)>;
+
 /// The key that calls; or the user, who has none.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Caller {

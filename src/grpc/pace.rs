@@ -1,16 +1,21 @@
 //! How fast a client must take an answer. Where it is slower than the floor, its stream ends with a status between two messages. A client that
 //! takes nothing at all is not told anything: hyper asks for more of a body only when what there was is on its way, so the body cannot end
-//! such a stream. Its task can: [`StreamExecutor`] drops it, which resets the one stream, and with it goes all that worked for it. The last
-//! 64 KiB of an answer count as on their way once they are handed over (SECURITY.md).
+//! such a stream. Its task can: [`StreamExecutor`] drops it, which resets the one stream, and with it goes all that worked for it. An answer
+//! ends only when what h2 keeps of it is written: until then it is under the floor, and holds its [`Rooms`].
 
 use std::{
     cell::Cell,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
@@ -18,23 +23,40 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::{deadline::Deadline, status};
+use super::{deadline::Deadline, load::Rooms, status};
 use crate::config::limits::LimitsConfig;
 
 /// How much is given out at once: h2 keeps so much of it, of any stream, whatever its client takes.
 const PIECE: usize = 64 * 1024;
 
+/// An answer that is no longer ends without a look at whether it is written: most are small, and end with the write that brings them.
+const SMALL: usize = 16 * 1024;
+
 /// How long a client has, after the deadline of its call, to take what was on its way then.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-tokio::task_local! {
-    /// By when the client of this task's stream is to have taken what its body gave out.
-    static TAKEN_BY: Cell<Option<Instant>>;
+/// What the body of a stream says of its client.
+#[derive(Clone, Copy, Default)]
+struct Client {
+    /// By when it is to have taken what the body gave out.
+    taken_by: Option<Instant>,
+    /// Whether the body waits for that.
+    is_waited_for: bool,
 }
 
-fn must_be_taken_by(at: Option<Instant>) {
+tokio::task_local! {
+    /// Of this task's stream.
+    static CLIENT: Cell<Client>;
+}
+
+fn say(client: Client) {
     // Served by another executor, a stream waits for its client.
-    let _ = TAKEN_BY.try_with(|cell| cell.set(at));
+    let _ = CLIENT.try_with(|cell| cell.set(client));
+}
+
+/// Whether the body of this task's stream, when it gives nothing, waits for its client and not for the server.
+pub(crate) fn waits_for_client() -> bool {
+    CLIENT.try_with(|cell| cell.get().is_waited_for).unwrap_or(false)
 }
 
 /// Runs the streams of a connection, each as a task of its own, until they end or their clients have not taken anything for too long.
@@ -43,7 +65,7 @@ pub struct StreamExecutor;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        tokio::spawn(Stream { stream, taken_by: None, timer: None });
+        tokio::spawn(Stream { stream, client: Client::default(), timer: None });
     }
 }
 
@@ -51,7 +73,7 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         stream: F,
-        taken_by: Option<Instant>,
+        client: Client,
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -61,13 +83,13 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let poll = || (this.stream.poll(cx), TAKEN_BY.with(Cell::get));
-        let (polled, taken_by) = TAKEN_BY.sync_scope(Cell::new(*this.taken_by), poll);
+        let poll = || (this.stream.poll(cx), CLIENT.with(Cell::get));
+        let (polled, client) = CLIENT.sync_scope(Cell::new(*this.client), poll);
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        *this.taken_by = taken_by;
-        let Some(at) = taken_by else { return Poll::Pending };
+        *this.client = client;
+        let Some(at) = client.taken_by else { return Poll::Pending };
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() != at {
             timer.as_mut().reset(at);
@@ -153,10 +175,63 @@ where
         let this = self.project();
         let response = ready!(this.inner.poll(cx));
         let floor = *this.floor;
-        Poll::Ready(response.map(|response| {
+        Poll::Ready(response.map(|mut response| {
             let last_words = response.extensions().get().map(|deadline: &Deadline| deadline.at() + LAST_WORDS);
-            response.map(|inner| PacedBody { inner: Some(inner), rest: Bytes::new(), given: None, floor, last_words })
+            let rooms = response.extensions_mut().remove();
+            response.map(|inner| PacedBody {
+                inner: Some(inner),
+                rest: Bytes::new(),
+                given: None,
+                in_all: 0,
+                unwritten: Arc::default(),
+                last: None,
+                floor,
+                last_words,
+                _rooms: rooms,
+            })
         }))
+    }
+}
+
+/// What of an answer was given out, and is not written yet.
+#[derive(Debug, Default)]
+struct Unwritten {
+    bytes: AtomicUsize,
+    body: AtomicWaker,
+}
+
+impl Unwritten {
+    fn is_empty(&self, cx: &Context<'_>) -> bool {
+        self.body.register(cx.waker());
+        self.bytes.load(Ordering::Acquire) == 0
+    }
+}
+
+/// What is given out at once; h2 drops it when it has written it, or never will.
+struct Piece {
+    bytes: Bytes,
+    unwritten: Arc<Unwritten>,
+}
+
+impl Piece {
+    fn of(unwritten: &Arc<Unwritten>, bytes: Bytes) -> Bytes {
+        unwritten.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        Bytes::from_owner(Self { bytes, unwritten: Arc::clone(unwritten) })
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let bytes = self.bytes.len();
+        if self.unwritten.bytes.fetch_sub(bytes, Ordering::Release) == bytes {
+            self.unwritten.body.wake();
+        }
     }
 }
 
@@ -169,9 +244,15 @@ pin_project! {
         rest: Bytes,
         // How much that was, and since when the client is to take it.
         given: Option<(usize, Instant)>,
+        // How much was given out in all.
+        in_all: usize,
+        unwritten: Arc<Unwritten>,
+        // The end, kept until all before it is written, and by when that is to be.
+        last: Option<(HeaderMap, Option<Instant>)>,
         floor: Floor,
         // When a client that takes nothing is cut whatever the floor.
         last_words: Option<Instant>,
+        _rooms: Option<Rooms>,
     }
 }
 
@@ -181,34 +262,49 @@ impl<B: Body<Data = Bytes>> Body for PacedBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        must_be_taken_by(None);
-        if this.rest.is_empty() {
-            if let Some((bytes, since)) = this.given.take()
-                && this.floor.allows(bytes).is_some_and(|allowed| since.elapsed() > allowed)
-            {
+        say(Client::default());
+        // Who is slow, and takes something, is told so; for that there is as much time again.
+        let (floor, last_words) = (*this.floor, *this.last_words);
+        let by = |bytes| floor.allows(bytes).map(|allowed| Instant::now() + 2 * allowed).into_iter().chain(last_words).min();
+        if this.last.is_none() && this.rest.is_empty() {
+            let is_slow = |(bytes, since): (usize, Instant)| floor.allows(bytes).is_some_and(|allowed| since.elapsed() > allowed);
+            let last = if this.given.take().is_some_and(is_slow) {
                 this.inner.set(None);
                 let mut trailers = HeaderMap::new();
                 // Every header of a status that is made here is valid.
                 let _ = status::read_too_slowly().add_header(&mut trailers);
+                Some(trailers)
+            } else {
+                let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+                match ready!(inner.poll_frame(cx)).transpose()?.map(Frame::into_data) {
+                    Some(Ok(data)) => {
+                        *this.rest = data;
+                        *this.given = Some((this.rest.len(), Instant::now()));
+                        None
+                    }
+                    Some(Err(last)) => last.into_trailers().ok(),
+                    None => return Poll::Ready(None),
+                }
+            };
+            *this.last = last.map(|trailers| (trailers, by(this.unwritten.bytes.load(Ordering::Relaxed))));
+        }
+        if let Some((trailers, by)) = this.last.take() {
+            if this.unwritten.is_empty(cx) {
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
             }
-            let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-            match ready!(inner.poll_frame(cx)).transpose()?.map(Frame::into_data) {
-                Some(Ok(data)) => *this.rest = data,
-                Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
-                None => return Poll::Ready(None),
-            }
-            *this.given = Some((this.rest.len(), Instant::now()));
+            say(Client { taken_by: by, is_waited_for: true });
+            *this.last = Some((trailers, by));
+            return Poll::Pending;
         }
         let piece = this.rest.split_to(PIECE.min(this.rest.len()));
-        // Who is slow, and takes something, is told so; for that there is as much time again.
-        let by_floor = this.floor.allows(piece.len()).map(|allowed| Instant::now() + 2 * allowed);
-        must_be_taken_by(by_floor.into_iter().chain(*this.last_words).min());
+        say(Client { taken_by: by(piece.len()), is_waited_for: false });
+        *this.in_all += piece.len();
+        let piece = if *this.in_all > SMALL { Piece::of(this.unwritten, piece) } else { piece };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.last.is_none() && self.rest.is_empty() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -93,7 +93,11 @@ impl UserDataService for Services {
     type ExportUserDataStream = FrameStream;
 
     async fn export_user_data(&self, request: Request<proto::ExportUserDataRequest>) -> Result<Response<FrameStream>, Status> {
-        export_user_data(self, begin(request, Permission::Export)?).await.map(Response::new)
+        let frames = export_user_data(self, begin(request, Permission::Export)?).await?;
+        let rooms = frames.rooms();
+        let mut response = Response::new(frames);
+        response.extensions_mut().insert(rooms);
+        Ok(response)
     }
 
     async fn delete_user_messages(

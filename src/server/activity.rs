@@ -15,6 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::sleep;
 
+use crate::grpc::pace::waits_for_client;
+
 /// How often in the time after which it is told, it is looked whether something has happened.
 const LOOKS: u32 = 4;
 
@@ -113,7 +115,7 @@ impl<B: Body> Body for WatchedBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let polled = this.inner.poll_frame(cx);
-        this.call.waits(polled.is_pending());
+        this.call.waits(polled.is_pending() && !waits_for_client());
         polled
     }
 

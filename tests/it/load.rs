@@ -37,6 +37,7 @@ on_both_engines!(
     who_calls_too_often_is_told_when_to_call_again_and_others_are_not,
     an_application_that_floods_the_server_does_not_hold_up_another,
     a_reader_below_the_floor_is_told_to_resume_and_gets_the_same_bytes,
+    the_end_of_an_export_that_nobody_reads_holds_its_place_until_it_is_cut,
     a_client_that_takes_nothing_is_cut_and_its_connection_is_not,
     a_client_that_takes_nothing_is_cut_after_its_deadline_whatever_the_floor,
 );
@@ -247,6 +248,29 @@ async fn a_reader_below_the_floor_is_told_to_resume_and_gets_the_same_bytes(mut 
         return;
     }
     panic!("the slow reader was never told anything");
+}
+
+async fn the_end_of_an_export_that_nobody_reads_holds_its_place_until_it_is_cut(mut world: World) {
+    // Less than is given out at once.
+    import_anna(&world, 2_000).await;
+    (world.config.limits.max_exports, world.config.limits.max_exports_per_application) = (1, 1);
+    world.restart().await;
+    let (channel, (acme, other)) = (world.channel().await, keys(&world));
+    let unread = unread_export(&world).await;
+    for _ in 0..20 {
+        let refused = Rpc::Export.call(&channel, &other, "anna").await.expect_err("the place of an unread export is given away");
+        assert_refused(&refused, Code::Unavailable, "ERROR_REASON_OVERLOADED");
+    }
+    drop(unread);
+    eventually("there is room again", async || Rpc::Export.call(&channel, &other, "anna").await.is_ok()).await;
+
+    let limits = &mut world.config.limits;
+    (limits.min_read_rate, limits.min_read_window) = (u32::MAX, Duration::from_millis(500));
+    world.restart().await;
+    let channel = world.channel().await;
+    let (_call, mut body) = unread_export(&world).await;
+    assert_is_cut(&mut body).await;
+    Rpc::Export.call(&channel, &acme, "anna").await.unwrap();
 }
 
 async fn a_client_that_takes_nothing_is_cut_and_its_connection_is_not(mut world: World) {
