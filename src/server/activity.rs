@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body::{Body, Frame, SizeHint};
@@ -21,8 +21,10 @@ use crate::grpc::pace::waits_for_client;
 const LOOKS: u32 = 4;
 
 /// The calls of one connection. Its parts are read one by one, and that is enough for a clock that ticks in seconds.
-#[derive(Default)]
 pub(super) struct Activity {
+    since: Instant,
+    /// When a call ended last, in milliseconds from then.
+    ended: AtomicU64,
     /// How much has happened: calls begun and ended, and parts of responses given.
     steps: AtomicU64,
     running: AtomicUsize,
@@ -31,6 +33,16 @@ pub(super) struct Activity {
 }
 
 impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            ended: AtomicU64::default(),
+            steps: AtomicU64::default(),
+            running: AtomicUsize::default(),
+            waiting_for_us: AtomicUsize::default(),
+        }
+    }
+
     /// A call begins; it waits for the server.
     pub(super) fn begin(self: &Arc<Self>) -> RunningCall {
         self.steps.fetch_add(1, Relaxed);
@@ -41,6 +53,12 @@ impl Activity {
 
     pub(super) fn has_calls(&self) -> bool {
         self.running.load(Relaxed) > 0
+    }
+
+    /// Whether a call has run in the last so much time.
+    pub(super) fn has_run_within(&self, time: Duration) -> bool {
+        let rested = || self.since.elapsed().saturating_sub(Duration::from_millis(self.ended.load(Relaxed)));
+        self.has_calls() || (self.has_begun() && rested() < time)
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -95,6 +113,8 @@ impl RunningCall {
 impl Drop for RunningCall {
     fn drop(&mut self) {
         self.waits(false);
+        let ended = u64::try_from(self.activity.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.activity.ended.store(ended, Relaxed);
         self.activity.running.fetch_sub(1, Relaxed);
     }
 }

@@ -32,6 +32,9 @@ const SEND_BUFFER: usize = 400 * 1024;
 /// How long a client has to leave after it was told to, while no call of it runs.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long after its last call a client may still be reading what the system keeps for it: at a stop it has all the time that is left.
+const MAY_STILL_READ: Duration = Duration::from_secs(20);
+
 /// How connections are served.
 pub(super) type Http2 = http2::Builder<StreamExecutor>;
 
@@ -84,7 +87,7 @@ pub(super) async fn serve<S, B>(
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let activity = Arc::new(Activity::default());
+    let activity = Arc::new(Activity::new());
     let peer = info.remote_addr.map(tracing::field::display);
     let answer = service_fn(|mut request: Request<Incoming>| {
         let call = activity.begin();
@@ -98,9 +101,10 @@ pub(super) async fn serve<S, B>(
             tracing::debug!(peer, %error, cause = error.source(), "a connection has failed");
         }
     };
+    let mut is_reading = false;
     tokio::select! {
         ended = &mut connection => return told(ended),
-        () = stopping.cancelled() => {}
+        () = stopping.cancelled() => is_reading = activity.has_run_within(MAY_STILL_READ),
         () = patience.ends(&activity) => {
             tracing::debug!(peer, "a connection is closed on which nothing happens");
             // Its clients do not read their responses, and could not be told either.
@@ -109,9 +113,10 @@ pub(super) async fn serve<S, B>(
             }
         }
     }
+    // It leaves when it has read all, for only then it finds that it is asked to.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = &mut connection => told(ended),
-        () = activity.without_calls_for(FAREWELL) => {}
+        () = activity.without_calls_for(FAREWELL), if !is_reading => {}
     }
 }

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
+use h2::client;
 use tokio::{
-    net::{TcpListener, TcpStream as Connection},
+    net::{TcpListener, TcpSocket, TcpStream as Connection},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use userdata::{
 
 use crate::{
     credentials::key_headers,
+    deadline::{EXPORT, RawCall, import_anna},
     on_both_engines,
     program::Program,
     rpc::{Rpc, assert_reason, with},
@@ -138,6 +140,49 @@ async fn an_idle_server_stops_at_once_and_a_silent_connection_does_not_hold_it(m
     assert_eq!(code, Some(0), "{}", program.stderr());
     assert!(took < Duration::from_millis(2_900), "a silent connection held the exit for {took:?}");
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_gets_the_end_of_an_export_that_the_server_is_done_with_before_it_stops() {
+    let mut world = World::start(Engine::Sqlite).await;
+    import_anna(&world, 8_000).await;
+    let mut program = serve(&mut world, &["--drain-timeout", "60s"]).await;
+    // All goes into its windows at once, and little of it into the memory of its system.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let socket = socket.connect(program.address().await).await.unwrap();
+    let mut builder = client::Builder::new();
+    builder.initial_window_size(200_000).initial_connection_window_size(200_000);
+    let (client, mut connection) = builder.handshake(socket).await.unwrap();
+    let mut call = RawCall::begin_on(client.clone(), &world, ACME, EXPORT, None).await;
+    call.send(&ExportUserDataRequest { user_token: "anna".into(), ..Default::default() }, true);
+    drop(client);
+    let response = tokio::select! {
+        response = call.response => response.unwrap(),
+        _ = &mut connection => panic!("the connection has ended"),
+    };
+    // From here on nobody reads for a while.
+    let is_done = |line: &serde_json::Value| line["message"] == "call" && line["code"] == "OK";
+    eventually("the server is done with the export", async || program.log().iter().any(is_done)).await;
+    program.signal("TERM");
+    let end = Instant::now() + Duration::from_secs(4);
+    eventually("time has passed", async || Instant::now() > end).await;
+
+    let reading = tokio::spawn(connection);
+    let mut body = response.into_body();
+    let mut bytes = 0;
+    while let Some(data) = body.data().await {
+        let data = data.expect("the end is lost");
+        bytes += data.len();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert!(bytes > 160_000, "{bytes} bytes came");
+    assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+    drop(body);
+    let _ = reading.await.unwrap();
+    let (code, took) = program.ended().await;
+    assert_eq!(code, Some(0), "{}", program.stderr());
+    assert!(took < Duration::from_secs(30), "the client was gone, and the exit took {took:?} more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
