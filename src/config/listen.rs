@@ -27,7 +27,8 @@ pub struct ListenConfig {
     /// proxy.
     #[arg(long, value_name = "N", default_value = "1000")]
     pub max_connections_per_peer: u32,
-    /// TLS handshakes that may run at once; others wait, within their time.
+    /// TLS handshakes that may run at once, a quarter of them with one peer, unless `--max-connections-per-peer` is 0; others wait, within
+    /// their time.
     #[arg(long, value_name = "N", default_value = "500", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_handshakes: u32,
     /// How long a TLS handshake may take.

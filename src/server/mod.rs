@@ -5,6 +5,7 @@ mod activity;
 mod connection;
 mod descriptors;
 mod file_removal;
+mod handshakes;
 mod health;
 pub mod key_refresh;
 mod key_sets;

@@ -74,7 +74,7 @@ impl Drop for Slot {
 }
 
 /// What counts as one peer: an IPv4 address, or the /64 that one IPv6 machine usually has to itself.
-fn peer(address: IpAddr) -> IpAddr {
+pub(super) fn peer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address => address,

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
-use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{
     LazyConfigAcceptor,
     rustls::{
@@ -21,6 +21,7 @@ use tokio_rustls::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::handshakes::Handshakes;
 use crate::config::{listen::ListenConfig, tls::TlsFiles};
 
 /// How often the files are looked at.
@@ -139,7 +140,7 @@ pub(super) struct Tls {
     /// Of the contents that were seen last, whether they could be used or not.
     seen: [u8; 32],
     config: ArcSwap<ServerConfig>,
-    handshakes: Semaphore,
+    handshakes: Handshakes,
     timeout: Duration,
 }
 
@@ -151,7 +152,7 @@ impl Tls {
     pub(super) async fn open(files: TlsFiles, listen: &ListenConfig) -> Result<Self, TlsError> {
         let contents = Contents::read(&files).await?;
         let config = ArcSwap::from_pointee(contents.config(&files)?);
-        let handshakes = Semaphore::new(listen.max_handshakes as usize);
+        let handshakes = Handshakes::within(listen);
         Ok(Self { seen: contents.digest(), files, config, handshakes, timeout: listen.handshake_timeout })
     }
 
@@ -187,10 +188,10 @@ impl Tls {
     /// When the client speaks something else, is not let in, or takes too long.
     pub(super) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let handshake = async {
+            let peer = socket.peer_addr()?.ip();
             let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
             // Who connects and says nothing is not in the way of others: what costs something begins here.
-            let _permit = self.handshakes.acquire().await;
-            let stream = hello.into_stream(self.config.load_full()).await?;
+            let stream = self.handshakes.run(peer, async { hello.into_stream(self.config.load_full()).await }).await?;
             match stream.get_ref().1.alpn_protocol() {
                 Some(ALPN) => Ok(stream),
                 _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not offer HTTP/2")),

@@ -14,14 +14,14 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyP
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore, SupportedProtocolVersion,
+        ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
         crypto::aws_lc_rs::default_provider,
         version::{TLS12, TLS13},
     },
@@ -107,13 +107,17 @@ impl Files {
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[u8],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        let connection = TcpStream::connect(world.address).await?;
+        TlsConnector::from(self.client(versions, alpn)).connect("127.0.0.1".try_into().unwrap(), connection).await
+    }
+
+    fn client(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[u8]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate.der().clone()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(versions).unwrap();
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
-        let connection = TcpStream::connect(world.address).await?;
-        TlsConnector::from(Arc::new(config)).connect("127.0.0.1".try_into().unwrap(), connection).await
+        Arc::new(config)
     }
 
     /// A connection as somebody; `None` shows no certificate.
@@ -296,6 +300,36 @@ async fn who_says_nothing_is_not_waited_for_and_in_nobodys_way() {
         assert!(matches!(timeout(SOON, connection.read(&mut [0; 64])).await.expect("a silent connection is kept"), Ok(0) | Err(_)));
     }
     assert!(begun.elapsed() > Duration::from_secs(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_slow_after_his_hello_is_not_in_the_way_of_other_peers() {
+    let files = Files::new();
+    let world = World::start_with(Engine::Sqlite, |config| {
+        config.tls = Some(files.settings());
+        config.listen.max_connections_per_peer = 100;
+        config.listen.max_handshakes = 4;
+        config.listen.handshake_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let config = files.client(&[&TLS13], b"h2");
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut hello = Vec::new();
+        let mut client = ClientConnection::new(Arc::clone(&config), "127.0.0.1".try_into().unwrap()).unwrap();
+        client.write_tls(&mut hello).unwrap();
+        let mut connection = TcpStream::connect(world.address).await.unwrap();
+        connection.write_all(&hello).await.unwrap();
+        slow.push(connection);
+    }
+    // The others wait for their peer's share.
+    eventually("one of them is answered", async || slow.iter().any(|connection| connection.try_read(&mut [0]).is_ok())).await;
+
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let other = other.connect(world.address).await.unwrap();
+    let handshake = TlsConnector::from(config).connect("127.0.0.1".try_into().unwrap(), other);
+    timeout(SOON, handshake).await.expect("another peer has to wait").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
