@@ -46,8 +46,8 @@ pub struct ListenConfig {
     /// Calls that may run at once on one connection.
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_concurrent_streams: u32,
-    /// Faulty streams after which a connection is closed.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Streams that are faulty, or refused as too many, after which a connection is closed, however long it lives.
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_error_resets: u32,
     /// Silence on a connection after which it is asked for a sign of life.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration::parse_positive)]

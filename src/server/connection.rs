@@ -26,6 +26,9 @@ const STREAM_WINDOW: u32 = WINDOW / 4;
 /// The largest frame that is taken.
 const MAX_FRAME: u32 = 16 * 1024;
 
+/// Streams that were reset before they were seen: at once, as they are seen as soon as they are there.
+const RESET_UNSEEN: usize = 100;
+
 /// What of one response is made ready before its client takes it.
 const SEND_BUFFER: usize = 400 * 1024;
 
@@ -44,7 +47,7 @@ pub(super) fn http2(config: &ListenConfig) -> Http2 {
     http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_concurrent_streams)
-        .max_pending_accept_reset_streams(config.max_error_resets as usize)
+        .max_pending_accept_reset_streams(RESET_UNSEEN)
         .max_local_error_reset_streams(config.max_error_resets as usize)
         .max_header_list_size(MAX_HEADERS)
         .initial_stream_window_size(STREAM_WINDOW)

@@ -216,8 +216,8 @@ fn flood(kind: &str) -> Vec<u8> {
         "unknown" => frame(0xbe, 0, 0, &[]).repeat(1_000),
         "CONTINUATION" => [head(1, 0), frame(9, 0, 1, &[0x82]).repeat(1_000)].concat(),
         "RST_STREAM" => (0..500).flat_map(|nth| [head(nth * 2 + 1, 4), frame(3, 0, nth * 2 + 1, &[0, 0, 0, 8])].concat()).collect(),
-        // A window of zero more, which the server must answer with a reset of its own.
-        "faulty" => (0..500).flat_map(|nth| [head(nth * 2 + 1, 4), frame(8, 0, nth * 2 + 1, &[0; 4])].concat()).collect(),
+        // Too large a window, which the server must answer with a reset of its own.
+        "faulty" => (0..500).flat_map(|nth| [head(nth * 2 + 1, 4), frame(8, 0, nth * 2 + 1, &[0x7f, 0xff, 0xff, 0xff])].concat()).collect(),
         "empty DATA" => [head(1, 4), frame(0, 0, 1, &[]).repeat(1_000)].concat(),
         _ => panic!("no such flood"),
     }
@@ -252,6 +252,22 @@ async fn a_flood_of_frames_that_ask_for_nothing_ends_its_connection() {
         assert!(ended.is_ok(), "a flood of {kind} is borne");
         assert!(answered < 100_000, "a flood of {kind} had {answered} bytes of answers");
         assert!(is_served([127, 0, 0, 1], world.address).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_bears_the_faulty_streams_of_a_long_life() {
+    const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::serve(folder.path(), "sqlite://userdata.db", &[]);
+    let mut connection = TcpStream::connect(program.address().await).await.unwrap();
+    let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    connection.write_all(&[begin, flood("faulty"), PING.to_vec()].concat()).await.unwrap();
+    let answer = [&PING[..4], &[1], &PING[5..]].concat();
+    let mut received = Vec::new();
+    while !received.windows(answer.len()).any(|bytes| bytes == answer) {
+        let read = timeout(SOON, connection.read_buf(&mut received)).await.expect("no answer comes");
+        assert!(matches!(read, Ok(1..)), "the connection is closed after 500 faulty streams");
     }
 }
 
