@@ -32,7 +32,8 @@ pub struct LimitsConfig {
     /// Calls in a second of one API key, or of one user with a JWT; without it, any number.
     #[arg(long, value_name = "N")]
     pub rate_per_key: Option<NonZeroU32>,
-    /// Bytes in a second below which an answer is cut whose client takes it more slowly; 0 waits for as long as the call may run.
+    /// Bytes in a second below which an answer is cut whose client takes it more slowly; 0 waits for as long as the call may run, and
+    /// where a client takes nothing at all, for `--idle-timeout`.
     #[arg(long, value_name = "BYTES", default_value = "512")]
     pub min_read_rate: u32,
     /// Time in which that is measured, at least.
