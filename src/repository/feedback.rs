@@ -14,8 +14,8 @@ use super::{
         feedback::{Column, Entity, Model},
     },
     message::{Stretch, stretch_of},
-    page::{Page, PageSize, in_order, paged, read_in_order, read_page},
-    query::Pages,
+    page::{Page, PageSize, in_order, key_parameters, paged, read_page},
+    query::{Pages, Parameter, integer},
     reader::Reading,
     row::FromRow,
 };
@@ -66,8 +66,13 @@ impl Reading {
         include_deleted: bool,
         size: &mut PageSize,
     ) -> Result<Page<Feedback>, Error> {
-        let pages = if include_deleted { &ALL_DETACHED } else { &LIVE_DETACHED };
-        read_in_order(self, pages, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
+        let (pages, forgotten_of) = if include_deleted { (&ALL_DETACHED, None) } else { (&LIVE_DETACHED, Some(held.subject_id)) };
+        let key = after.map(key_parameters);
+        let mut parameters = vec![Parameter::Integer(held.subject_id)];
+        parameters.extend(key.into_iter().flatten());
+        parameters.extend(forgotten_of.map(Parameter::Integer));
+        let query = if after.is_some() { &pages.next } else { &pages.first };
+        read_page(self, query, &parameters, size, |row| Ok(record(Model::from_row(row)?)), Feedback::bytes).await
     }
 }
 
@@ -75,10 +80,11 @@ static ALL_NESTED: Pages = Pages::new(|continues| paged(stretch_of::<Entity>(con
 static LIVE_NESTED: Pages = Pages::new(|continues| paged(live(stretch_of(continues))));
 static ALL_DETACHED: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues).filter(Column::ConversationId.is_null())));
 static LIVE_DETACHED: Pages = Pages::new(|continues| {
+    // Not by the number in the other table: PostgreSQL may then look up the forgotten conversations of all.
     let forgotten = conversation::Entity::find()
         .select_only()
         .column(conversation::Column::Id)
-        .filter(Expr::col((conversation::Entity, conversation::Column::SubjectId)).eq(Expr::col((Entity, Column::SubjectId))))
+        .filter(Expr::col((conversation::Entity, conversation::Column::SubjectId)).eq(integer()))
         .filter(conversation::Column::ForgottenAt.is_not_null())
         .filter(Expr::col((conversation::Entity, conversation::Column::Id)).eq(Expr::col((Entity, Column::ConversationId))))
         .into_query();

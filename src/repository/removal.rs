@@ -100,20 +100,20 @@ static DUE: Query = Query::new(|_| {
     select.columns([(subjects::Entity, subjects::Column::ApplicationId), (subjects::Entity, subjects::Column::UserToken)]);
     select
 });
-static OF_SUBJECT: Query =
-    Query::new(|_| waiting().and_where(Expr::col((subjects::Entity, subjects::Column::UserToken)).eq(text())).to_owned());
-static OF_APPLICATION: Query = Query::new(|_| waiting());
-
-/// Since when the uploads of an application wait, and how often their removal has failed; those that wait longest
-/// first.
-fn waiting() -> SelectStatement {
-    let pending = Entity::find().filter(Column::RemovalNextAt.is_not_null()).filter(Column::DeletedAt.is_null());
-    let mut select = pending.select_only().columns([Column::RemovalSince, Column::RemovalAttempts]).into_query();
+// By the subject's number alone: of a join, a plan may begin with the uploads of all.
+static OF_SUBJECT: Query = Query::new(|_| waiting().and_where(Expr::col(Column::SubjectId).eq(id_of_named())).to_owned());
+static OF_APPLICATION: Query = Query::new(|_| {
+    let mut select = waiting();
     let of_subject = Expr::col((subjects::Entity, subjects::Column::Id)).eq(Expr::col((Entity, Column::SubjectId)));
     select.inner_join(subjects::Entity, of_subject);
-    select.and_where(Expr::col((subjects::Entity, subjects::Column::ApplicationId)).eq(text()));
-    select.order_by(Column::RemovalSince, sea_orm::Order::Asc).order_by(Column::RemovalAttempts, sea_orm::Order::Desc);
-    select
+    select.and_where(Expr::col((subjects::Entity, subjects::Column::ApplicationId)).eq(text())).to_owned()
+});
+
+/// Since when uploads wait, and how often their removal has failed; those that wait longest first.
+fn waiting() -> SelectStatement {
+    let pending = Entity::find().filter(Column::RemovalNextAt.is_not_null()).filter(Column::DeletedAt.is_null());
+    let waiting = pending.select_only().columns([Column::RemovalSince, Column::RemovalAttempts]);
+    waiting.order_by_asc(Column::RemovalSince).order_by_desc(Column::RemovalAttempts).into_query()
 }
 
 impl Reading {
