@@ -24,6 +24,10 @@ pub(super) struct ServeArgs {
 
 #[derive(clap::Args, Debug)]
 pub(super) struct MigrateArgs {
+    /// PostgreSQL role that `serve` connects as: let it do what it needs, and have row-level security refuse it all that is not of the
+    /// subject of a call. It is there already, and does not own the tables.
+    #[arg(long, value_name = "ROLE")]
+    service_role: Option<String>,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -40,13 +44,20 @@ pub(super) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     let repository = Repository::open(&url, 1, Clock::default()).await.with_context(|| format!("cannot open {url}"))?;
     let before = repository.schema_state().await.with_context(|| format!("cannot migrate {url}"))?;
     repository.require_schema(true).await.with_context(|| format!("cannot migrate {url}"))?;
+    if let Some(role) = &args.service_role {
+        repository.wall_off(role).await.with_context(|| format!("cannot wall off {url} from --service-role {role}"))?;
+    }
     repository.close().await?;
     let done = match before {
         SchemaState::Behind(1) => "1 migration was applied".to_owned(),
         SchemaState::Behind(missing) => format!("{missing} migrations were applied"),
         _ => "the schema was up to date already".to_owned(),
     };
-    Ok(writeln!(io::stderr().lock(), "{url}: {done}")?)
+    writeln!(io::stderr().lock(), "{url}: {done}")?;
+    if let Some(role) = &args.service_role {
+        writeln!(io::stderr().lock(), "{url}: row-level security binds {role}; restart whatever serves as that role")?;
+    }
+    Ok(())
 }
 
 /// Ready when the process is told to stop: SIGTERM, or Ctrl-C.

@@ -25,5 +25,5 @@ pub async fn delete_user_messages(stores: &Stores, subject: &Subject, scrub: boo
 /// # Errors
 /// When the database does not answer.
 pub async fn preview(stores: &Stores, subject: &Subject, scrub: bool) -> Result<Preview<MessagesDeleted>, Error> {
-    Ok(stores.repository.reading(subject.application()).await?.preview_of_messages(subject, scrub).await?)
+    Ok(stores.repository.reading(subject).await?.preview_of_messages(subject, scrub).await?)
 }

@@ -57,7 +57,9 @@ impl From<repository::Error> for Error {
             | repository::Error::Refused(_)
             | repository::Error::Remained(_)
             | repository::Error::SchemaBehind(_)
-            | repository::Error::SchemaAhead => Self::Unforeseen(error),
+            | repository::Error::SchemaAhead
+            | repository::Error::HalfWalled
+            | repository::Error::NoServiceRole(_) => Self::Unforeseen(error),
         }
     }
 }

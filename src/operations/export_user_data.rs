@@ -172,7 +172,7 @@ impl Export {
     /// # Errors
     /// When the database does not answer.
     pub async fn begin(stores: Stores, subject: Subject, choices: ExportChoices) -> Result<Self, Error> {
-        let mut reading = stores.repository.reading(subject.application()).await?;
+        let mut reading = stores.repository.reading(&subject).await?;
         let found = reading.find_with_categories(&subject).await?;
         let wanted = found.map_or_else(Categories::default, |(_, held)| held.and(choices.categories));
         let held = found.map(|(held, _)| held);
@@ -203,13 +203,13 @@ impl Export {
             drop(reading);
             let (piece, rest) = content.next_piece(&self.stores.vault, &self.subject).await?;
             *pending = rest;
-            self.stores.repository.reading(self.subject.application()).await?.confirm_not_erased(&held).await?;
+            self.stores.repository.reading(&self.subject).await?.confirm_not_erased(&held).await?;
             let piece = Item::Content(piece);
             return Ok(Block { bytes: piece.bytes(), items: vec![piece], is_last: false });
         }
         let mut reading = match reading {
             Some(reading) => reading,
-            None => self.stores.repository.reading(self.subject.application()).await?,
+            None => self.stores.repository.reading(&self.subject).await?,
         };
         let mut block = Block::default();
         // Content is for the next block: no connection is held while the object store is waited for.

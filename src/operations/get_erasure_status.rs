@@ -11,7 +11,7 @@ use crate::domain::{
 /// # Errors
 /// When the database does not answer.
 pub async fn of_subject(stores: &Stores, subject: &Subject) -> Result<ErasureStatus, Error> {
-    Ok(stores.repository.reading(subject.application()).await?.erasure_status(subject).await?)
+    Ok(stores.repository.reading(subject).await?.erasure_status(subject).await?)
 }
 
 /// What has become of the erasures of all subjects of an application.
@@ -19,5 +19,5 @@ pub async fn of_subject(stores: &Stores, subject: &Subject) -> Result<ErasureSta
 /// # Errors
 /// When the database does not answer.
 pub async fn of_application(stores: &Stores, application: &ApplicationId) -> Result<ErasureStatus, Error> {
-    Ok(stores.repository.reading(application).await?.erasure_status_of_all(application).await?)
+    Ok(stores.repository.reading_removals_of(application).await?.erasure_status_of_all(application).await?)
 }

@@ -40,7 +40,7 @@ pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes, t
 /// # Errors
 /// When the database does not answer.
 pub async fn preview(stores: &Stores, subject: &Subject, scopes: Scopes) -> Result<Preview<ScopesErased>, Error> {
-    Ok(stores.repository.reading(subject.application()).await?.preview_of_scopes(subject, scopes).await?)
+    Ok(stores.repository.reading(subject).await?.preview_of_scopes(subject, scopes).await?)
 }
 
 /// Which uploads have an object. The database should know; an object that it does not know of shall not stay.
@@ -48,7 +48,7 @@ async fn stored_objects(stores: &Stores, subject: &Subject) -> Result<StoredObje
     if stores.vault.is_empty(subject).await.unwrap_or(false) {
         return Ok(StoredObjects::None);
     }
-    let upload_ids = stores.repository.reading(subject.application()).await?.personal_uploads(subject).await?;
+    let upload_ids = stores.repository.reading(subject).await?.personal_uploads(subject).await?;
     Ok(stores.vault.which_are_there(subject, &upload_ids).await.map_or(StoredObjects::Unknown, StoredObjects::Of))
 }
 

@@ -53,14 +53,10 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::RequestIdReused`] when its id is that of another; others when the database does not answer.
-    pub(super) async fn accepted_before<R: Stored>(
-        &self,
-        application: &ApplicationId,
-        once: Option<&Once>,
-    ) -> Result<Option<Kept<R>>, Error> {
+    pub(super) async fn accepted_before<R: Stored>(&self, subject: &Subject, once: Option<&Once>) -> Result<Option<Kept<R>>, Error> {
         let Some(Once { id, digest }) = once else { return Ok(None) };
-        let parameters = [Parameter::Text(application.as_str()), Parameter::Text(id.as_str())];
-        let mut reading = self.reading(application).await?;
+        let parameters = [Parameter::Text(subject.application().as_str()), Parameter::Text(id.as_str())];
+        let mut reading = self.reading(subject).await?;
         let found =
             reading.one(&BY_ID, &parameters, |row| Ok((row.bytes(0)? == digest, R::from_bytes(row.bytes(1)?), row.get(2)?, row.get(3)?)));
         match found.await? {

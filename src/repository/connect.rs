@@ -24,6 +24,7 @@ use super::{
     error::from_sqlx,
     postgres_reader::PostgresReader,
     reader::Reader,
+    row_security::{self, RowSecurity},
     share::Shares,
     sqlite_log::{self, SqliteLog},
     sqlite_reader::SqliteReader,
@@ -56,6 +57,9 @@ pub(super) const IDLE: Duration = Duration::from_secs(5);
 const LOGS_VALUES: &str = "SELECT current_setting('log_error_verbosity') <> 'terse' AND current_setting('log_parameter_max_length') <> '0' AND (\
     current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1' OR \
     current_setting('log_min_duration_sample') <> '-1' OR current_setting('log_transaction_sample_rate') <> '0')";
+
+/// The migrations that were applied.
+const APPLIED: &str = "SELECT version FROM seaql_migrations";
 
 /// The database engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,7 +174,16 @@ impl Repository {
             Engine::Sqlite => {
                 let SqliteConnections { write, read, watch, log } = open_sqlite(url).await?;
                 let write_shares = Shares::of(1, SQLITE_WRITE_QUEUE);
-                Self { engine, write, read: Reader::Sqlite(read), watch, write_shares, log: Some(log), clock }
+                Self {
+                    engine,
+                    write,
+                    read: Reader::Sqlite(read),
+                    watch,
+                    write_shares,
+                    log: Some(log),
+                    row_security: RowSecurity::Absent,
+                    clock,
+                }
             }
             Engine::Postgres => {
                 let readers = (max_connections / 2).max(1);
@@ -181,8 +194,10 @@ impl Repository {
                 // A read finds a subject's rows by the table's key, whoever the subject is: to plan it again takes longer than to read a
                 // small user.
                 let options = for_service(options).options([("plan_cache_mode", "force_generic_plan")]);
-                let read = PostgresReader::new(options.disable_statement_logging(), readers);
-                Self { engine, write, read: Reader::Postgres(read), watch, write_shares, log: None, clock }
+                let row_security = row_security::find(&watch).await?;
+                let is_bound = row_security == RowSecurity::Binding;
+                let read = PostgresReader::new(options.disable_statement_logging(), readers, is_bound);
+                Self { engine, write, read: Reader::Postgres(read), watch, write_shares, log: None, row_security, clock }
             }
         })
     }
@@ -193,8 +208,10 @@ impl Repository {
     /// When the database cannot be asked.
     pub async fn schema_state(&self) -> Result<SchemaState, Error> {
         let known: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+        // The migrator would make its table first, which a role that owns nothing may not.
         let applied: Vec<String> = if SchemaManager::new(&self.write).has_table("seaql_migrations").await? {
-            Migrator::get_migration_models(&self.write).await?.into_iter().map(|migration| migration.version).collect()
+            let versions = self.write.query_all_raw(Statement::from_string(self.write.get_database_backend(), APPLIED)).await?;
+            versions.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?
         } else {
             Vec::new()
         };

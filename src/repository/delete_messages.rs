@@ -33,8 +33,7 @@ impl Repository {
     /// others when the database does not answer. Then nothing has changed, save after [`Error::CommitUnknown`].
     pub async fn delete_messages(&self, subject: &Subject, scrub: bool, terms: &Terms) -> Result<Accepted<MessagesDeleted>, Error> {
         let once = terms.once.as_ref();
-        let before =
-            async || Ok::<_, Error>(self.accepted_before(subject.application(), once).await?.map(|kept| Accepted::Before(kept.report)));
+        let before = async || Ok::<_, Error>(self.accepted_before(subject, once).await?.map(|kept| Accepted::Before(kept.report)));
         let report = in_transaction!(self, subject, "delete_messages", once.is_some(), before().await?, transaction => {
             let locked = self.lock_for_erasure(transaction, subject, once).await?;
             let now = self.clock.now().0;

@@ -35,6 +35,12 @@ pub enum Error {
     /// The schema is newer than this program.
     #[error("the schema was migrated by a newer userdata; use that, or a newer one")]
     SchemaAhead,
+    /// Row-level security binds the service's role in some of the tables only.
+    #[error("row-level security is not on every table; run `userdata migrate --service-role` as their owner")]
+    HalfWalled,
+    /// The role that the service is to have.
+    #[error("{0}")]
+    NoServiceRole(&'static str),
     /// Anything else the database said.
     #[error("the database refused: {0}")]
     Refused(String),

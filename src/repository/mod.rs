@@ -23,6 +23,7 @@ mod query;
 mod reader;
 mod removal;
 mod row;
+mod row_security;
 mod scoped_delete;
 mod session;
 mod share;
@@ -44,6 +45,7 @@ pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
 pub use reader::Reading;
 pub use removal::{PendingUpload, Removals, StoredObjects};
+pub use row_security::RowSecurity;
 pub use scoped_delete::ErasedScopes;
 pub use subject::Held;
 pub use upload::NoContent;
@@ -67,5 +69,6 @@ pub struct Repository {
     write_shares: Shares,
     /// On SQLite, what empties the log after erasures.
     log: Option<SqliteLog>,
+    row_security: RowSecurity,
     clock: Clock,
 }

@@ -25,9 +25,9 @@ use super::{
     error::from_sqlx,
     query::{Parameter, Text},
     row::Row,
+    row_security::Reach,
     share::{Share, Shares},
 };
-use crate::domain::subject::ApplicationId;
 
 /// Connections that only read, made as they are needed. One works best on the runtime that made it, for that is woken when the database
 /// answers.
@@ -38,6 +38,8 @@ pub(super) struct PostgresReader {
     /// One permit for each connection in use or to be made.
     room: Arc<Semaphore>,
     shares: Shares,
+    /// Whether row-level security is to be told whose rows are read.
+    is_bound: bool,
     idle: Arc<Mutex<Vec<Idle>>>,
 }
 
@@ -49,16 +51,16 @@ struct Idle {
 }
 
 impl PostgresReader {
-    pub(super) fn new(options: PgConnectOptions, max_connections: u32) -> Self {
+    pub(super) fn new(options: PgConnectOptions, max_connections: u32, is_bound: bool) -> Self {
         let shares = Shares::of(max_connections, ACQUIRE);
         let max_connections = max_connections as usize;
         let room = Arc::new(Semaphore::new(max_connections));
-        Self { options: Arc::new(options), max_connections, room, shares, idle: Arc::default() }
+        Self { options: Arc::new(options), max_connections, room, shares, is_bound, idle: Arc::default() }
     }
 
-    /// A connection, once there is one that the application may use.
-    pub(super) async fn acquire(&self, application: Option<&ApplicationId>) -> Result<PostgresReading, Error> {
-        let share = match application {
+    /// A connection for reading such rows, once there is one that the application may use.
+    pub(super) async fn acquire(&self, reach: Reach<'_>) -> Result<PostgresReading, Error> {
+        let share = match reach.application() {
             Some(application) => Some(self.shares.take(application).await?),
             None => None,
         };
@@ -75,7 +77,12 @@ impl PostgresReader {
         };
         let late = |_| Error::Unavailable("no connection for reading became free".to_owned());
         let (connection, home, room) = timeout(ACQUIRE, connection).await.map_err(late)??;
-        Ok(PostgresReading { connection: Some(connection), home, is_sound: true, reader: self.clone(), _room: room, _share: share })
+        let mut reading =
+            PostgresReading { connection: Some(connection), home, is_sound: true, reader: self.clone(), _room: room, _share: share };
+        if self.is_bound {
+            reading.set(reach).await?;
+        }
+        Ok(reading)
     }
 
     /// Ends the idle connections.
@@ -117,6 +124,15 @@ pub(super) struct PostgresReading {
 }
 
 impl PostgresReading {
+    /// What was set for those who had the connection before is so no more.
+    async fn set(&mut self, reach: Reach<'_>) -> Result<(), Error> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        self.is_sound = false;
+        reach.set_for(connection).await?;
+        self.is_sound = true;
+        Ok(())
+    }
+
     /// Gives the rows that a query finds to `take`, until there are no more, or it breaks off.
     pub(super) async fn read(
         &mut self,

@@ -9,9 +9,10 @@ use super::{
     postgres_reader::{PostgresReader, PostgresReading},
     query::{Parameter, Query},
     row::Row,
+    row_security::Reach,
     sqlite_reader::{SqliteReader, SqliteSnapshot},
 };
-use crate::domain::subject::ApplicationId;
+use crate::domain::subject::{ApplicationId, Subject};
 
 /// Where reads go.
 #[derive(Clone, Debug)]
@@ -30,22 +31,30 @@ enum Connection {
 }
 
 impl Repository {
-    /// Begins to read for a call of `application`.
+    /// Begins to read what is held about `subject`.
     ///
     /// # Errors
     /// When the database does not answer, or no connection that the application may use becomes free.
-    pub async fn reading(&self, application: &ApplicationId) -> Result<Reading, Error> {
-        self.begin_reading(Some(application)).await
+    pub async fn reading(&self, subject: &Subject) -> Result<Reading, Error> {
+        self.begin_reading(Reach::Subject(subject)).await
     }
 
-    /// Begins to read for the service itself.
-    pub(super) async fn reading_beside(&self) -> Result<Reading, Error> {
-        self.begin_reading(None).await
+    /// Begins to read which uploads of an application's users wait for their removal.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn reading_removals_of(&self, application: &ApplicationId) -> Result<Reading, Error> {
+        self.begin_reading(Reach::Application(application)).await
     }
 
-    async fn begin_reading(&self, application: Option<&ApplicationId>) -> Result<Reading, Error> {
+    /// Begins to read, for the service itself, which uploads of all users wait for their removal.
+    pub(super) async fn reading_removals(&self) -> Result<Reading, Error> {
+        self.begin_reading(Reach::Removals).await
+    }
+
+    async fn begin_reading(&self, reach: Reach<'_>) -> Result<Reading, Error> {
         Ok(Reading(match &self.read {
-            Reader::Postgres(reader) => Connection::Postgres(reader.acquire(application).await?),
+            Reader::Postgres(reader) => Connection::Postgres(reader.acquire(reach).await?),
             Reader::Sqlite(reader) => Connection::Sqlite(reader.snapshot()?),
         }))
     }

@@ -180,7 +180,7 @@ impl Repository {
         let Timestamp(now) = self.clock.now();
         let mut found = 0;
         let mut due: Vec<(i64, Subject, Vec<String>)> = Vec::new();
-        let mut reading = self.reading_beside().await?;
+        let mut reading = self.reading_removals().await?;
         reading
             .rows(&DUE, &[Parameter::Integer(now)], |row| {
                 let (number, id) = (row.get(0)?, row.text(1)?.to_owned());
@@ -200,7 +200,9 @@ impl Repository {
                 .col_expr(Column::RemovalNextAt, Expr::val(after_lease(now)))
                 .filter(Column::Id.is_in(ids))
                 .filter(Column::RemovalNextAt.lte(now));
-            let rows = claim.exec_with_returning(self.write()).await?;
+            let transaction = self.begin_about(&subject).await?;
+            let rows = claim.exec_with_returning(&transaction).await?;
+            transaction.commit().await?;
             if !rows.is_empty() {
                 claimed.push((subject, rows.into_iter().map(|row| row.id).collect()));
             }
@@ -272,7 +274,7 @@ impl Repository {
             (Some(report), _) => Ok(report),
             // Another call for the same request was quicker.
             (None, once) => {
-                let before = self.accepted_before(subject.application(), once).await?;
+                let before = self.accepted_before(subject, once).await?;
                 before.map(|kept| kept.report).ok_or(Error::Corrupt("a response is missing"))
             }
         }

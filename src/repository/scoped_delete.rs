@@ -93,13 +93,10 @@ impl Repository {
     }
 
     async fn scopes_erased_before(&self, subject: &Subject, once: Option<&Once>) -> Result<Option<Accepted<ErasedScopes>>, Error> {
-        let kept = self.accepted_before::<ScopesErased>(subject.application(), once).await?;
+        let kept = self.accepted_before::<ScopesErased>(subject, once).await?;
         let Some(Kept { report, is_final, at }) = kept else { return Ok(None) };
-        let to_remove = if is_final {
-            Vec::new()
-        } else {
-            self.reading(subject.application()).await?.uploads_named(subject, &report.uploads_failed).await?
-        };
+        let to_remove =
+            if is_final { Vec::new() } else { self.reading(subject).await?.uploads_named(subject, &report.uploads_failed).await? };
         let before = ErasedScopes { report, to_remove, at };
         Ok(Some(if is_final { Accepted::Before(before) } else { Accepted::Unfinished(before) }))
     }

@@ -2,8 +2,8 @@
 
 use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 
-use super::{Error, Repository, in_own_task};
-use crate::fault::planted;
+use super::{Error, Repository, RowSecurity, in_own_task, row_security::Reach};
+use crate::{domain::subject::Subject, fault::planted};
 
 /// How often a transaction is tried.
 const TRIES: u32 = 5;
@@ -22,7 +22,7 @@ macro_rules! in_transaction {
             {
                 break Ok(done);
             }
-            let begun = $repository.begin().await?;
+            let begun = $repository.begin_about($subject).await?;
             let outcome = {
                 let $transaction = &begun;
                 async { $work }.await
@@ -77,6 +77,15 @@ impl Tries {
 }
 
 impl Repository {
+    /// Begins a transaction that writes what is held about `subject`.
+    pub(super) async fn begin_about(&self, subject: &Subject) -> Result<DatabaseTransaction, Error> {
+        let transaction = self.begin().await?;
+        if self.row_security == RowSecurity::Binding {
+            Reach::Subject(subject).set_within(&transaction).await?;
+        }
+        Ok(transaction)
+    }
+
     /// Begins a transaction that may write. On SQLite it has the one write lock from the start.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, Error> {
         let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };

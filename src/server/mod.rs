@@ -29,7 +29,7 @@ use crate::{
     config::{ServerConfig, limits::LimitsConfig, listen::ListenConfig},
     domain::timestamp::Clock,
     grpc::auth::{FailedLogins, IssuerError, Issuers, KeyRing},
-    repository::{self, Repository},
+    repository::{self, Repository, RowSecurity},
     vault::{self, Vault},
 };
 
@@ -115,6 +115,9 @@ impl Server {
                 "PostgreSQL logs statements with their values, which are personal data: set log_error_verbosity to terse for its role"
             );
         }
+        if repository.row_security() == RowSecurity::Unbound {
+            tracing::warn!("row-level security does not bind the service: its role owns the tables, or may bypass it");
+        }
         let vault = Vault::open(&config.storage.object_store)
             .map_err(|error| Error::ObjectStore { place: config.storage.object_store.to_string(), error })?;
         let issuers = Arc::new(Issuers::new(&config.auth)?);
@@ -142,6 +145,7 @@ impl Server {
             %address,
             tls = tls.is_some(),
             database = %config.storage.database,
+            row_security = repository.row_security() == RowSecurity::Binding,
             object_store = %config.storage.object_store,
             version = env!("CARGO_PKG_VERSION"),
             "listening"

@@ -17,12 +17,12 @@ use userdata::{
 
 use crate::{
     credentials::{claims, hs256, hs256_issuer, key_headers},
-    on_both_engines, records,
+    on_both_engines_and_walled, records,
     rpc::Rpc,
     world::{ACME, OTHER, World},
 };
 
-on_both_engines!(every_rpc_does_to_every_target_what_the_table_says,);
+on_both_engines_and_walled!(every_rpc_does_to_every_target_what_the_table_says,);
 
 /// The users: application, token, and how many messages and sessions each has. The number tells whose was seen.
 const HELD: [(&str, &str, usize); 4] = [(ACME, "anna", 1), (ACME, "bert", 2), (OTHER, "anna", 4), (OTHER, "olga", 8)];

@@ -11,12 +11,12 @@ use userdata::grpc::proto::{
 
 use crate::{
     credentials::key_headers,
-    on_both_engines,
+    on_both_engines_and_walled,
     rpc::{assert_reason, fields, with},
     world::{ACME, Client, OTHER, World},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     every_bad_field_of_a_request_is_named_and_nothing_changes,
     a_damaged_or_foreign_resume_token_is_refused,
     every_bad_record_is_rejected_alone_by_its_path,

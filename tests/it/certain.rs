@@ -9,14 +9,14 @@ use userdata::grpc::proto::{
 
 use crate::{
     exported::{Exported, with_content},
-    on_both_engines,
+    on_both_engines_and_walled,
     population::{resident, settle},
     records,
     rpc::{assert_reason, fields},
     world::{ACME, Client, OTHER, World, eventually},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     a_repeated_request_gets_the_first_response_and_changes_nothing,
     an_id_that_was_used_for_another_request_is_refused,
     sixty_four_repetitions_at_once_have_one_effect,

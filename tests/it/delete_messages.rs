@@ -5,12 +5,15 @@ use userdata::grpc::proto::{DeleteUserMessagesRequest, DeleteUserMessagesRespons
 
 use crate::{
     exported::{Exported, with_content},
-    on_both_engines,
+    on_both_engines_and_walled,
     population::{Tables, resident, settle, sorted, tables},
     world::{ACME, Client, OTHER, World},
 };
 
-on_both_engines!(all_messages_of_one_user_go_and_nothing_else, deleting_the_messages_of_a_user_never_seen_gives_zeros_and_is_remembered,);
+on_both_engines_and_walled!(
+    all_messages_of_one_user_go_and_nothing_else,
+    deleting_the_messages_of_a_user_never_seen_gives_zeros_and_is_remembered,
+);
 
 async fn delete(client: &mut Client, user_token: &str) -> DeleteUserMessagesResponse {
     let request = DeleteUserMessagesRequest { user_token: user_token.to_owned(), ..Default::default() };

@@ -20,12 +20,12 @@ use userdata::{
 use crate::{
     client_commands::in_the_fixed_order,
     credentials::{claims, hs256, hs256_issuer, key_headers},
-    on_both_engines,
+    on_both_engines_and_walled,
     rpc::{Rpc, assert_reason, fields, nothing_erased},
     world::{ACME, Client, OTHER, World, channel_to},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     the_same_user_token_in_two_applications_is_two_users,
     a_user_of_another_application_is_one_nobody_has_ever_seen,
     a_user_exports_and_erases_itself_and_nobody_else,

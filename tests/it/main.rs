@@ -35,6 +35,7 @@ mod random_calls;
 mod records;
 mod resume;
 mod round_trip;
+mod row_security;
 mod rpc;
 mod scoped_delete;
 mod settling;

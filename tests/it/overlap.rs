@@ -16,12 +16,12 @@ use userdata::{
 use crate::{
     credentials::key_headers,
     lifecycle::all_healths_are,
-    on_both_engines, records,
+    on_both_engines_and_walled, records,
     rpc::{Rpc, assert_reason},
     world::{ACME, OTHER, World, eventually},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     an_import_beside_an_export_takes_nothing_from_it,
     sizes_beyond_all_bounds_are_summed_up_to_the_bound,
     seventy_thousand_unknown_conversations_are_rejected_one_by_one,

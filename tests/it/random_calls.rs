@@ -24,11 +24,11 @@ use userdata::grpc::proto::{
 
 use crate::{
     model::{Imported, MARK, Observed, User, abandon, identity},
-    on_both_engines, records,
+    on_both_engines_and_walled, records,
     world::{ACME, Client, OTHER, World},
 };
 
-on_both_engines!(every_answer_is_what_the_model_says);
+on_both_engines_and_walled!(every_answer_is_what_the_model_says);
 
 /// Cases that run at once.
 const WORKERS: u32 = 4;

@@ -24,13 +24,13 @@ use userdata::{
 
 use crate::{
     exported::{Exported, with_content},
-    on_both_engines,
+    on_both_engines_and_walled,
     population::resident,
     rpc::assert_reason,
     world::{ACME, Client, OTHER, World},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     resuming_from_any_frame_gives_exactly_the_rest,
     resuming_after_any_kind_of_record_gives_exactly_the_rest,
     a_token_of_anything_else_is_refused,

@@ -18,11 +18,11 @@ use userdata::{
 
 use crate::{
     exported::{Exported, category, with_content},
-    on_both_engines,
+    on_both_engines_and_walled,
     world::{ACME, Client, OTHER, World},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     what_is_exported_and_imported_elsewhere_is_exported_the_same,
     every_digit_and_every_absence_survives,
     erased_records_keep_their_marks_when_imported_elsewhere,

@@ -8,13 +8,13 @@ use userdata::grpc::proto::{Assistant, ExportUserDataRequest, ImportUserDataRequ
 
 use crate::{
     exported::{Exported, with_content},
-    on_both_engines,
+    on_both_engines_and_walled,
     population::{Tables, resident, settle, sorted, tables},
     rpc::nothing_erased,
     world::{ACME, Client, OTHER, World},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     every_combination_of_scopes_changes_exactly_its_rows,
     what_was_erased_is_hidden_stays_erased_and_frees_its_names,
     an_import_neither_erases_nor_takes_a_name_that_is_held,

@@ -20,13 +20,13 @@ use userdata::{
 
 use crate::{
     exported::{Exported, with_content},
-    on_both_engines,
+    on_both_engines_and_walled,
     population::settle,
     rpc::nothing_erased,
     world::{Client, OTHER, World, eventually},
 };
 
-on_both_engines!(
+on_both_engines_and_walled!(
     a_store_that_fails_for_some_objects_fails_for_no_others,
     erased_uploads_leave_nothing_in_the_store,
     uploads_beyond_what_one_statement_names_are_all_erased,

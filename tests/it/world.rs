@@ -64,6 +64,20 @@ macro_rules! on_both_engines {
     };
 }
 
+/// The same, and once more on PostgreSQL where row-level security binds the service.
+#[macro_export]
+macro_rules! on_both_engines_and_walled {
+    ($($test:ident),+ $(,)?) => {
+        $crate::on_both_engines!($($test),+);
+        mod on_walled_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($crate::world::World::start_walled().await).await;
+            })+
+        }
+    };
+}
+
 /// One server with its stores.
 pub(crate) struct World {
     /// The engine it runs on.
@@ -84,6 +98,8 @@ pub(crate) struct World {
     keys: BTreeMap<&'static str, String>,
     folder: TempDir,
     clean_up: Option<(String, String)>,
+    /// The database's URL for the role of the service, where it has one of its own; it is called like the database.
+    pub(crate) service_url: Option<String>,
 }
 
 /// A client of the two services.
@@ -99,8 +115,17 @@ impl World {
         Self::start_with(engine, |_| ()).await
     }
 
+    /// The same on PostgreSQL, where the service has a role that owns nothing, and row-level security binds it.
+    pub(crate) async fn start_walled() -> Self {
+        Self::start_in(Engine::Postgres, true, |_| ()).await
+    }
+
     /// The same, with a configuration that `change` has changed.
     pub(crate) async fn start_with(engine: Engine, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::start_in(engine, false, change).await
+    }
+
+    async fn start_in(engine: Engine, is_walled: bool, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (url, clean_up) = match engine {
             Engine::Sqlite => (format!("sqlite://{}", folder.path().join("userdata.db").display()), None),
@@ -168,6 +193,13 @@ impl World {
 
         let repository = Repository::open(&config.storage.database, 1, Clock::default()).await.unwrap();
         repository.require_schema(true).await.unwrap();
+        let mut service_url = None;
+        if let Some((_, name)) = clean_up.as_ref().filter(|_| is_walled) {
+            let url = make_role(&url, name).await;
+            config.storage.database = url.parse().unwrap();
+            service_url = Some(url);
+            repository.wall_off(name).await.unwrap();
+        }
         let everything: Permissions = Permission::ALL.into_iter().collect();
         let mut keys = BTreeMap::new();
         for application in [ACME, OTHER] {
@@ -187,6 +219,7 @@ impl World {
             keys,
             folder,
             clean_up,
+            service_url,
         };
         world.start_server().await;
         world
@@ -327,12 +360,16 @@ impl Drop for World {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some((admin, name)) = self.clean_up.take() {
+            let role = self.service_url.is_some().then(|| name.clone());
             // The cluster is thrown away with all its databases; dropping them only saves space meanwhile.
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     if let Ok(connection) = Database::connect(&admin).await {
                         let _ = connection.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+                        if let Some(role) = role {
+                            let _ = connection.execute_unprepared(&format!("DROP ROLE IF EXISTS {role}")).await;
+                        }
                     }
                 });
             });
@@ -425,4 +462,14 @@ pub(crate) async fn make_postgres_database() -> (String, String, String) {
     connection.close().await.unwrap();
     let (server, _) = admin.rsplit_once('/').unwrap();
     (format!("{server}/{name}"), admin, name)
+}
+
+/// A role of this name that may connect to a database, and no more; gives the database's URL for it.
+pub(crate) async fn make_role(database_url: &str, name: &str) -> String {
+    let password = hex::encode(random::<16>());
+    let connection = Database::connect(database_url).await.unwrap();
+    connection.execute_unprepared(&format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'")).await.unwrap();
+    connection.close().await.unwrap();
+    let (_, place) = database_url.rsplit_once('@').unwrap();
+    format!("postgres://{name}:{password}@{place}")
 }
