@@ -58,6 +58,9 @@ const LOGS_VALUES: &str = "SELECT current_setting('log_error_verbosity') <> 'ter
     current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1' OR \
     current_setting('log_min_duration_sample') <> '-1' OR current_setting('log_transaction_sample_rate') <> '0')";
 
+/// Has those who change the schema wait for each other, on PostgreSQL.
+pub(super) const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7553624)";
+
 /// The migrations that were applied.
 const APPLIED: &str = "SELECT version FROM seaql_migrations";
 
@@ -243,7 +246,7 @@ impl Repository {
     pub async fn migrate(&self) -> Result<(), Error> {
         let transaction = self.begin().await?;
         if self.engine == Engine::Postgres {
-            transaction.execute_unprepared("SELECT pg_advisory_xact_lock(7553624)").await?;
+            transaction.execute_unprepared(ONE_AT_A_TIME).await?;
         }
         Migrator::up(&transaction, None).await?;
         Ok(transaction.commit().await?)

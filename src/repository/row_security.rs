@@ -9,7 +9,7 @@ use sea_orm::{
     sqlx::{self, postgres::PgConnection},
 };
 
-use super::{Engine, Error, Repository, error::from_sqlx};
+use super::{Engine, Error, Repository, connect::ONE_AT_A_TIME, error::from_sqlx};
 use crate::domain::{
     catalogue::{TABLES, Table, Whose},
     subject::{ApplicationId, Subject},
@@ -164,6 +164,7 @@ impl Repository {
         if row.try_get_by_index(2)? {
             return Err(Error::NoServiceRole("it owns the tables or may bypass row-level security, which would not bind it"));
         }
+        transaction.execute_unprepared(ONE_AT_A_TIME).await?;
         transaction.execute_unprepared(REFUSE).await?;
         transaction.execute_unprepared(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}")).await?;
         transaction.execute_unprepared(&format!("GRANT USAGE ON SEQUENCE subjects_id_seq TO {role}")).await?;
