@@ -10,6 +10,7 @@ mod conversation;
 mod delete_messages;
 mod effects;
 mod entity;
+mod erasure_status;
 mod error;
 mod feedback;
 mod import;

@@ -7,7 +7,7 @@ use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
     QueryTrait,
-    sea_query::{CaseStatement, Expr, ExprTrait, SelectStatement},
+    sea_query::{CaseStatement, Expr, ExprTrait},
 };
 
 use super::{
@@ -29,7 +29,7 @@ use crate::{
     domain::{
         erasure::Once,
         record::DELETED,
-        report::{ErasureStatus, ScopesErased, UploadFailure},
+        report::{ScopesErased, UploadFailure},
         subject::{ApplicationId, Subject, UserToken},
         timestamp::Timestamp,
     },
@@ -100,22 +100,6 @@ static DUE: Query = Query::new(|_| {
     select.columns([(subjects::Entity, subjects::Column::ApplicationId), (subjects::Entity, subjects::Column::UserToken)]);
     select
 });
-// By the subject's number alone: of a join, a plan may begin with the uploads of all.
-static OF_SUBJECT: Query = Query::new(|_| waiting().and_where(Expr::col(Column::SubjectId).eq(id_of_named())).to_owned());
-static OF_APPLICATION: Query = Query::new(|_| {
-    let mut select = waiting();
-    let of_subject = Expr::col((subjects::Entity, subjects::Column::Id)).eq(Expr::col((Entity, Column::SubjectId)));
-    select.inner_join(subjects::Entity, of_subject);
-    select.and_where(Expr::col((subjects::Entity, subjects::Column::ApplicationId)).eq(text())).to_owned()
-});
-
-/// Since when uploads wait, and how often their removal has failed; those that wait longest first.
-fn waiting() -> SelectStatement {
-    let pending = Entity::find().filter(Column::RemovalNextAt.is_not_null()).filter(Column::DeletedAt.is_null());
-    let waiting = pending.select_only().columns([Column::RemovalSince, Column::RemovalAttempts]);
-    waiting.order_by_asc(Column::RemovalSince).order_by_desc(Column::RemovalAttempts).into_query()
-}
-
 impl Reading {
     /// The uploads that an unfinished erasure has to remove: those that are named as failed, and those that others are at.
     pub(super) async fn uploads_named(&mut self, subject: &Subject, failed: &[UploadFailure]) -> Result<Vec<PendingUpload>, Error> {
@@ -139,35 +123,6 @@ impl Reading {
         })
         .await?;
         Ok(uploads)
-    }
-
-    /// What has become of the erasures of a subject.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn erasure_status(&mut self, subject: &Subject) -> Result<ErasureStatus, Error> {
-        let epoch = self.find(subject).await?.map_or(0, |held| held.epoch());
-        Ok(ErasureStatus { epoch, ..self.waiting(&OF_SUBJECT, &names(subject)).await? })
-    }
-
-    /// What has become of the erasures of all subjects of an application.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn erasure_status_of_all(&mut self, application: &ApplicationId) -> Result<ErasureStatus, Error> {
-        self.waiting(&OF_APPLICATION, &[Parameter::Text(application.as_str())]).await
-    }
-
-    async fn waiting(&mut self, query: &'static Query, parameters: &[Parameter<'_>]) -> Result<ErasureStatus, Error> {
-        let mut status = ErasureStatus::default();
-        self.rows(query, parameters, |row| {
-            let waits = (Timestamp(row.get(0)?), row.get(1)?);
-            status.oldest.get_or_insert(waits);
-            status.uploads_pending += 1;
-            Ok(ControlFlow::Continue(()))
-        })
-        .await?;
-        Ok(status)
     }
 }
 
@@ -216,7 +171,7 @@ impl Repository {
     /// When the database does not answer; then nothing has changed, and the objects are removed again later.
     pub async fn finish_removals(&self, subject: &Subject, removals: &Removals, claimed_at: Timestamp) -> Result<(), Error> {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
-        in_transaction!(with share; self, "finish_removals", false, None, transaction => {
+        in_transaction!(with share; self, subject, "finish_removals", false, None, transaction => {
             let now = self.clock.now().0;
             let locked = self.lock_for_erasure(transaction, subject, None).await?;
             self.log_will_hold_erased();
@@ -238,7 +193,7 @@ impl Repository {
         once: Option<&Once>,
     ) -> Result<ScopesErased, Error> {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
-        let finished = in_transaction!(with share; self, "finish_erasure", once.is_some(), None, transaction => {
+        let finished = in_transaction!(with share; self, subject, "finish_erasure", once.is_some(), None, transaction => {
             let now = self.clock.now().0;
             let locked = self.lock_for_erasure(transaction, subject, None).await?;
             self.log_will_hold_erased();

@@ -13,7 +13,7 @@ const TRIES: u32 = 5;
 /// happened is tried again too. A part of the application's share is held meanwhile: the one that comes `with` it, or one that is waited for.
 /// A macro, because no closure can yet lend a transaction to a future that must be `Send`.
 macro_rules! in_transaction {
-    (with $share:expr; $repository:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
+    (with $share:expr; $repository:expr, $subject:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
         let _share: $crate::repository::share::Share = $share;
         let mut tries = $crate::repository::transaction::Tries::new($name);
         loop {
@@ -46,7 +46,7 @@ macro_rules! in_transaction {
     };
     ($repository:expr, $subject:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
         let share = $repository.write_shares.take($subject.application()).await?;
-        $crate::repository::transaction::in_transaction!(with share; $repository, $name, $can_find, $before, $transaction => $work)
+        $crate::repository::transaction::in_transaction!(with share; $repository, $subject, $name, $can_find, $before, $transaction => $work)
     }};
 }
 pub(super) use in_transaction;

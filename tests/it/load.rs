@@ -96,10 +96,16 @@ async fn a_call_beyond_the_limit_is_refused_at_once_and_health_never(mut world: 
     (world.config.limits.max_calls, world.config.limits.max_calls_per_application) = (1, 1);
     world.restart().await;
     let (channel, (acme, other)) = (world.channel().await, keys(&world));
-    let silent = RawCall::begin_on(connect(&world, WINDOW).await, &world, ACME, IMPORT, None).await;
-
-    let probe = async || Rpc::ErasureStatus.call(&channel, &acme, "anna").await;
-    eventually("the import runs", async || probe().await.is_err()).await;
+    let (mut silent, mut probes) = (None, 0);
+    eventually("the import runs", async || {
+        // Where a probe has the only place when the import comes, that is refused, and another has to come.
+        if probes % 50 == 0 {
+            silent = Some(RawCall::begin_on(connect(&world, WINDOW).await, &world, ACME, IMPORT, None).await);
+        }
+        probes += 1;
+        Rpc::ErasureStatus.call(&channel, &acme, "anna").await.is_err()
+    })
+    .await;
     for rpc in Rpc::ALL {
         let refused = rpc.call(&channel, &acme, "anna").await.unwrap_err();
         assert_refused(&refused, Code::ResourceExhausted, "ERROR_REASON_LIMIT_EXCEEDED");
@@ -167,14 +173,14 @@ async fn an_application_that_floods_the_server_does_not_hold_up_another(mut worl
     let refused = async |key| Rpc::ErasureStatus.call(&channel, key, "anna").await.is_err();
     eventually("the whole flood is in", async || refused(&acme).await).await;
     let of_other = tokio::spawn({
-        let (channel, other) = (channel.clone(), other.clone());
+        let (channel, other, done) = (channel.clone(), other.clone(), Arc::clone(&done));
         // The place that the server has left may be that of the question whether it has one.
         let overloaded = |status: &Status| status.get_details_error_info().unwrap().reason == "ERROR_REASON_OVERLOADED";
         async move {
             loop {
                 match Rpc::DeleteMessages.call(&channel, &other, "berta").await {
                     Err(status) if overloaded(&status) => {}
-                    outcome => return outcome,
+                    outcome => return outcome.map(|()| done.load(Ordering::Relaxed)),
                 }
             }
         }
@@ -182,9 +188,9 @@ async fn an_application_that_floods_the_server_does_not_hold_up_another(mut worl
     // On PostgreSQL nothing of its own is in the way.
     eventually("the other's call is in", async || of_other.is_finished() || refused(&other).await).await;
     in_the_way.rollback().await.unwrap();
-    of_other.await.unwrap().unwrap();
-    let done = done.load(Ordering::Relaxed);
-    assert!(done < FLOOD as usize / 2, "the other's call came after {done} of {FLOOD}");
+    let done = of_other.await.unwrap().unwrap();
+    // In turn, it would come after nearly all. A busy machine may be slow to tell that it came.
+    assert!(done < FLOOD as usize * 3 / 4, "the other's call came after {done} of {FLOOD}");
 }
 
 /// The responses that are whole in what was received.

@@ -117,15 +117,15 @@ impl World {
 
     /// The same on PostgreSQL, where the service has a role that owns nothing, and row-level security binds it.
     pub(crate) async fn start_walled() -> Self {
-        Self::start_in(Engine::Postgres, true, |_| ()).await
+        Self::start_as(Engine::Postgres, true, |_| ()).await
     }
 
     /// The same, with a configuration that `change` has changed.
     pub(crate) async fn start_with(engine: Engine, change: impl FnOnce(&mut ServerConfig)) -> Self {
-        Self::start_in(engine, false, change).await
+        Self::start_as(engine, false, change).await
     }
 
-    async fn start_in(engine: Engine, is_walled: bool, change: impl FnOnce(&mut ServerConfig)) -> Self {
+    async fn start_as(engine: Engine, is_walled: bool, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (url, clean_up) = match engine {
             Engine::Sqlite => (format!("sqlite://{}", folder.path().join("userdata.db").display()), None),
@@ -134,18 +134,19 @@ impl World {
                 (url, Some((admin, name)))
             }
         };
-        Self::start_on(engine, url, clean_up, folder, change).await
+        Self::start_on(engine, url, clean_up, is_walled, folder, change).await
     }
 
     /// The same, in a cluster of the test's own.
     pub(crate) async fn start_in(cluster: &Cluster, change: impl FnOnce(&mut ServerConfig)) -> Self {
-        Self::start_on(Engine::Postgres, cluster.url.clone(), None, tempfile::tempdir().unwrap(), change).await
+        Self::start_on(Engine::Postgres, cluster.url.clone(), None, false, tempfile::tempdir().unwrap(), change).await
     }
 
     async fn start_on(
         engine: Engine,
         url: String,
         clean_up: Option<(String, String)>,
+        is_walled: bool,
         folder: TempDir,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Self {
