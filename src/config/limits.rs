@@ -21,10 +21,10 @@ pub struct LimitsConfig {
     #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls_per_application: u32,
     /// Exports that run at once: each until its client has taken all of it.
-    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_exports: u32,
     /// Of these, exports of one application: one whose client takes nothing holds up to 2 MiB.
-    #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_exports_per_application: u32,
     /// Calls in a second of one application, and as many at once after a pause; without it, any number.
     #[arg(long, value_name = "N")]

@@ -116,7 +116,12 @@ pub struct Export {
     stage: Stage,
     /// What the subject was looked up by, for the first block.
     reading: Option<Reading>,
+    /// How large the next block is to be.
+    block_bytes: usize,
 }
+
+/// How large the first block is. It is read where the call is served, so that a small user's is answered at once; the calls beside it wait.
+const FIRST_BLOCK_BYTES: usize = FRAME_TARGET_BYTES / 4;
 
 /// Which kind of record comes next, and after which one.
 enum Stage {
@@ -177,7 +182,7 @@ impl Export {
         let wanted = found.map_or_else(Categories::default, |(_, held)| held.and(choices.categories));
         let held = found.map(|(held, _)| held);
         let stage = Stage::resume(wanted, choices.include_deleted, Position::Start);
-        Ok(Self { stores, subject, held, wanted, choices, stage, reading: Some(reading) })
+        Ok(Self { stores, subject, held, wanted, choices, stage, reading: Some(reading), block_bytes: FIRST_BLOCK_BYTES })
     }
 
     /// The subject's epoch when it was looked up.
@@ -213,7 +218,8 @@ impl Export {
         };
         let mut block = Block::default();
         // Content is for the next block: no connection is held while the object store is waited for.
-        while block.bytes < FRAME_TARGET_BYTES && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
+        let block_bytes = mem::replace(&mut self.block_bytes, FRAME_TARGET_BYTES);
+        while block.bytes < block_bytes && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
             match self.next_item(&mut reading, &held).await? {
                 Some(item) => {
                     block.bytes += item.bytes();

@@ -124,8 +124,9 @@ impl Service {
             let (tls, http2, service, stopping) = (tls.clone(), http2.clone(), service.clone(), stopping.clone());
             connections.spawn(async move {
                 let _slot = slot;
-                match stopping.run_until_cancelled(begin(socket, tls.as_deref())).await {
-                    Some(Ok((io, info))) => connection::serve(io, info, &http2, service, patience, &stopping).await,
+                // In boxes: what a handshake needs is many times what the connection needs afterwards, and each would be there twice.
+                match stopping.run_until_cancelled(Box::pin(begin(socket, tls.as_deref()))).await {
+                    Some(Ok((io, info))) => Box::pin(connection::serve(io, info, &http2, service, patience, &stopping)).await,
                     Some(Err(error)) => tracing::debug!(%peer, %error, "a connection has failed before HTTP"),
                     None => {}
                 }
