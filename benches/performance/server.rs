@@ -29,6 +29,8 @@ impl Server {
         let mut command = Command::new(PROGRAM);
         // The timeouts because the bench waits for shells, and for servers when it fails, without looking after its connections.
         command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--keepalive-timeout", "1h", "--drain-timeout", "1s"]);
+        // Many readers of one application.
+        command.args(["--max-exports", "256", "--max-exports-per-application", "128"]);
         command.args(flags);
         command.env("USERDATA_DATABASE_URL", &database.url);
         command.env("USERDATA_OBJECT_STORE_URL", format!("file://{}", folder.join("objects").display()));

@@ -84,7 +84,7 @@ def slow_readers(world: World) -> tuple[str, float | None]:
     world.run("migrate", "--database-url", url)
     good_key, attacker_key = world.fill(url, folder)
     most, samples = 0, 0
-    allowed = world.options(max_exports_per_application=READERS)
+    allowed = world.options(max_exports=2 * READERS, max_exports_per_application=READERS)
     with Server(world, *allowed, database_url=url, folder=folder) as server, Attacker() as attacker:
         with GoodClient(server.address, good_key) as good:
             before = server.forget_peak()

@@ -128,6 +128,7 @@ impl Stores {
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--database-max-connections", "8"])
             // More than any test sends at once: that a call is shed is for other tests.
             .args(["--max-calls", "1000", "--max-calls-per-application", "1000"])
+            .args(["--max-exports", "1000", "--max-exports-per-application", "1000"])
             .args(["--database-url", &self.database_url, "--object-store-url", object_store_url])
             .current_dir(self.folder.path())
             .env_clear()

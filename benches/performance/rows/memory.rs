@@ -18,8 +18,6 @@ use crate::{
 };
 
 const READERS: usize = 64;
-/// More than one application may have otherwise.
-const READERS_OF_ONE: [&str; 2] = ["--max-exports-per-application", "64"];
 const BYTES_PER_SECOND: f64 = 1_000_000.0;
 const MIB: f64 = 1_048_576.0;
 /// How long a call of somebody else may take while readers wait.
@@ -66,7 +64,7 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
 
 /// How much more memory a server has at most during some work than when idle, in MiB.
 async fn above_idle(world: &World, data: &Dataset, work: impl AsyncFnOnce(&Server) -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let server = Server::ours(&data.database, world.folder(), &READERS_OF_ONE)?;
+    let server = Server::ours(&data.database, world.folder(), &[])?;
     let idle = server.settled_memory()?;
     process::reset_peak(server.pid())?;
     work(&server).await?;
@@ -95,7 +93,7 @@ async fn read_slowly(server: &Server, data: &Dataset, token: &str, readers: usiz
 
 /// Connections to the database in use while readers do not read at all. Fails where others' calls do not get through.
 async fn held_while_waiting(world: &World, data: &Dataset, token: &str) -> anyhow::Result<f64> {
-    let server = Server::ours(&data.database, world.folder(), &[&READERS_OF_ONE[..], &["--database-max-connections", "2"]].concat())?;
+    let server = Server::ours(&data.database, world.folder(), &["--database-max-connections", "2"])?;
     let opened = (0..READERS).map(|_| async {
         let client = Client::connect_slow(&server, &data.key).await?;
         let mut stream = client.open_export(token).await?;
