@@ -1,7 +1,7 @@
 //! How fast a client must take an answer. Where it is slower than the floor, its stream ends with a status between two messages. A client that
 //! takes nothing at all is not told anything: hyper asks for more of a body only when what there was is on its way, so the body cannot end
 //! such a stream. Its task can: [`StreamExecutor`] drops it, which resets the one stream, and with it goes all that worked for it. An answer
-//! ends only when what h2 keeps of it is written: until then it is under the floor, and holds its [`Rooms`].
+//! ends only when what h2 keeps of it is written: until then it is under the floor, and holds its `Rooms`.
 
 use std::{
     cell::Cell,
