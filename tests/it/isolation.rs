@@ -71,7 +71,7 @@ async fn rows_but_subjects(world: &World) -> BTreeMap<&'static str, Vec<String>>
     tables
 }
 
-fn everything(user_token: &str) -> ScopedDeleteRequest {
+pub(crate) fn everything(user_token: &str) -> ScopedDeleteRequest {
     ScopedDeleteRequest {
         user_token: user_token.to_owned(),
         dialogues: true,
@@ -284,6 +284,7 @@ async fn a_key_does_exactly_what_it_permits(mut world: World) {
     }
     assert_eq!(allowed, 16 + 8 + 16 + 16);
     assert!(rows_but_subjects(&world).await == before, "a call without the permission to import left rows");
+    assert_eq!(world.all_rows().await["subjects"].len(), 1, "of nobody's erasures there is a note, and of nothing else");
     for (permissions, key) in sets.iter().filter(|(permissions, _)| permissions.contains(Permission::Import)) {
         let outcome = Rpc::Import.call(&channel, &key_headers(ACME, key), "somebody").await;
         assert!(outcome.is_ok(), "{permissions} did not permit an import");

@@ -14,6 +14,7 @@ use userdata::{
 };
 
 use crate::{
+    isolation::everything,
     population::settle,
     program::Program,
     world::{ACME, Client, OTHER, World, make_postgres_database, make_role},
@@ -196,16 +197,7 @@ async fn every_call(client: &mut Client, round: u32) {
     let user_token = &format!("anna {round}");
     let uuid = |nth| format!("6f1c9b52-8a2c-4b17-9d4e-{:012}", 2 * round + nth);
     settle(client, user_token).await;
-    let everything = ScopedDeleteRequest {
-        user_token: user_token.to_owned(),
-        dialogues: true,
-        vault: true,
-        memory: true,
-        assistants: true,
-        feedback: true,
-        sessions: true,
-        ..Default::default()
-    };
+    let everything = everything(user_token);
     let messages = DeleteUserMessagesRequest { user_token: user_token.to_owned(), scrub_residue: true, ..Default::default() };
     client.users.scoped_delete(ScopedDeleteRequest { validate_only: true, ..everything.clone() }).await.unwrap();
     client.users.delete_user_messages(DeleteUserMessagesRequest { validate_only: true, ..messages.clone() }).await.unwrap();
