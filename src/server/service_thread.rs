@@ -124,8 +124,8 @@ impl Service {
             let (tls, http2, service, stopping) = (tls.clone(), http2.clone(), service.clone(), stopping.clone());
             connections.spawn(async move {
                 let _slot = slot;
-                // In boxes: what a handshake needs is many times what the connection needs afterwards, and each would be there twice.
-                match stopping.run_until_cancelled(Box::pin(begin(socket, tls.as_deref()))).await {
+                match stopping.run_until_cancelled(begin(socket, tls.as_deref())).await {
+                    // In a box: on its way through the calls it would be in the task more than once.
                     Some(Ok((io, info))) => Box::pin(connection::serve(io, info, &http2, service, patience, &stopping)).await,
                     Some(Err(error)) => tracing::debug!(%peer, %error, "a connection has failed before HTTP"),
                     None => {}
@@ -145,7 +145,8 @@ async fn begin(socket: std::net::TcpStream, tls: Option<&Tls>) -> io::Result<(Io
     let info = TcpConnectInfo { local_addr: socket.local_addr().ok(), remote_addr: socket.peer_addr().ok() };
     let io = match tls {
         None => Either::Left(socket),
-        Some(tls) => Either::Right(Box::new(tls.accept(socket).await?)),
+        // In a box: a handshake needs many times what the connection needs afterwards, and in plain text there is none.
+        Some(tls) => Either::Right(Box::new(Box::pin(tls.accept(socket)).await?)),
     };
     Ok((io, info))
 }
