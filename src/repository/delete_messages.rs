@@ -13,7 +13,7 @@ use super::{
     query::zero,
     subject::{delete_rows, note_erasures, rows, update_rows},
     transaction::in_transaction,
-    verification::nothing_remains,
+    verification::{no_text_remains, nothing_remains},
 };
 use crate::{
     domain::{
@@ -112,6 +112,9 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
     texts.check(rows::<assistant::Entity>(held), |report, rows| report.residue.assistants += rows);
     texts.check(rows::<session::Entity>(held), |report, rows| report.residue.sessions += rows);
     texts.take_place(transaction, report).await?;
+    if scrub {
+        no_text_remains(&report.residue)?;
+    }
     nothing_remains(&report.remaining)
 }
 

@@ -1,7 +1,10 @@
 //! An erasure looks again before it is committed: it succeeds when nothing is left, and else has not happened.
 
 use super::Error;
-use crate::{domain::report::Remaining, fault::planted};
+use crate::{
+    domain::report::{Remaining, Residue},
+    fault::planted,
+};
 
 /// That no row remains of those an erasure had to take; files are not for the database to say.
 pub(super) fn nothing_remains(remaining: &Remaining) -> Result<(), Error> {
@@ -18,6 +21,15 @@ pub(super) fn nothing_remains(remaining: &Remaining) -> Result<(), Error> {
         ("feedback", feedback),
         ("sessions", sessions),
     ];
+    none(&rows)
+}
+
+/// That no text remains, where the texts had to go.
+pub(super) fn no_text_remains(residue: &Residue) -> Result<(), Error> {
+    none(&[("titles", residue.titles), ("notes", residue.feedback_notes)])
+}
+
+fn none(rows: &[(&str, u64)]) -> Result<(), Error> {
     let left: Vec<String> = rows.iter().filter(|(_, rows)| *rows > 0).map(|(kind, rows)| format!("{kind}={rows}")).collect();
     if left.is_empty() || planted("bug.not-verified") { Ok(()) } else { Err(Error::Remained(left.join(" "))) }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A mistake, where it shows, and the promise it breaks.
-const PLANTED: [(&str, Engine, Promise); 17] = [
+const PLANTED: [(&str, Engine, Promise); 18] = [
     ("bug.acknowledged-before-commit", Sqlite, Promise::Acknowledged),
     ("bug.epoch-not-raised", Postgres, Promise::ExportEnds),
     ("bug.epoch-not-checked", Sqlite, Promise::ExportEnds),
@@ -28,7 +28,8 @@ const PLANTED: [(&str, Engine, Promise); 17] = [
     ("bug.memories-missed", Postgres, Promise::NothingRemains),
     ("bug.memories-missed=return;bug.not-verified", Sqlite, Promise::NothingRemains),
     ("bug.only-one-conversation=return;bug.not-verified", Postgres, Promise::NothingRemains),
-    ("bug.notes-not-scrubbed", Sqlite, Promise::TextsAreScrubbed),
+    ("bug.notes-not-scrubbed", Postgres, Promise::TextsAreScrubbed),
+    ("bug.notes-not-scrubbed=return;bug.not-verified", Sqlite, Promise::TextsAreScrubbed),
     ("bug.marked-before-removal", Sqlite, Promise::FailedFilesAreNamed),
     ("bug.removal-not-checked", Postgres, Promise::FailedFilesAreNamed),
     ("bug.failed-files-forgotten", Sqlite, Promise::FailedFilesHeal),
