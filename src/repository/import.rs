@@ -15,7 +15,7 @@ use sea_orm::{
 
 use self::late::{LATE, LATE_TEXT, Observed};
 use super::{
-    Error, Held, Repository, assistant, compaction_cache, conversation,
+    Error, Held, Repository, assistant, compaction_cache,
     entity::{
         assistant as assistants, compaction_cache as cache, conversation as conversations, feedback as feedback_rows, memory as memories,
         message as messages, session as sessions, subject as subjects,
@@ -117,7 +117,7 @@ impl Import<'_> {
             accepted.push(element);
         }
 
-        let rows = latest_by_id(headers.iter().map(|header| (header.key.id.as_str(), conversation::row(&self.held, header))));
+        let rows = latest_by_id(headers.iter().map(|header| (header.key.id.as_str(), self.row_of(header))));
         self.report.counts.add(Category::Conversations, rows.len() as u32);
         let kept = [conversations::Column::ForgottenAt];
         upsert(self.transaction, rows, by_id::<conversations::Entity>(&kept)).await?;

@@ -24,6 +24,7 @@ on_both_engines_and_walled!(
     a_deletion_bound_to_a_preview_happens_only_if_nothing_has_changed,
     what_is_wrong_with_the_terms_is_told_by_field,
     scrubbing_takes_titles_and_notes_and_they_do_not_come_back,
+    a_late_job_does_not_count_deleted_messages_again,
     a_record_made_of_what_was_erased_is_refused_by_its_epoch,
     what_is_newer_than_an_erasure_is_welcome,
     every_personal_row_is_still_there_when_something_would_remain,
@@ -248,6 +249,21 @@ async fn scrubbing_takes_titles_and_notes_and_they_do_not_come_back(world: World
     conversation.feedback.clear();
     let request = ImportUserDataRequest { user_token: "anna".to_owned(), conversations: vec![conversation], ..Default::default() };
     assert_eq!(client.import(vec![request]).await.unwrap().rejected, 0);
+}
+
+async fn a_late_job_does_not_count_deleted_messages_again(world: World) {
+    let mut client = world.client().await;
+    let mut conversation = records::conversation("c", 0);
+    conversation.message_count = 12;
+    let counted = ImportUserDataRequest { user_token: "anna".to_owned(), conversations: vec![conversation], ..Default::default() };
+    assert_eq!(client.import(vec![counted.clone()]).await.unwrap().rejected, 0);
+    deleted(&mut client, delete("anna", "")).await;
+    let counts = async || world.query("SELECT message_count AS n FROM conversations").await[0]["n"].as_i64();
+    assert_eq!(client.import(vec![counted.clone()]).await.unwrap().rejected, 0);
+    assert_eq!(counts().await, Some(0));
+    // Who has looked since may know of others.
+    assert_eq!(client.import_again(vec![counted]).await.unwrap().rejected, 0);
+    assert_eq!(counts().await, Some(12));
 }
 
 async fn a_record_made_of_what_was_erased_is_refused_by_its_epoch(world: World) {

@@ -127,7 +127,8 @@ impl User {
             }
             if takes_header {
                 let forgotten_at = element.forgotten_at.and(MARK);
-                let header = Conversation { messages: vec![], feedback: vec![], forgotten_at, ..element.clone() };
+                let message_count = if is_late("messages", true) { 0 } else { element.message_count };
+                let header = Conversation { messages: vec![], feedback: vec![], forgotten_at, message_count, ..element.clone() };
                 self.conversations.insert(element.id.clone(), header);
                 counts.conversations += i32::from(taken.insert(("conversation", &element.id)));
             }

@@ -4,7 +4,10 @@ use super::Import;
 use crate::{
     domain::{record::Conversation, timestamp::Timestamp, violation::Complaint},
     fault::planted,
-    repository::entity::subject,
+    repository::{
+        conversation,
+        entity::{conversation::Model, subject},
+    },
 };
 
 pub(super) const LATE: Complaint = Complaint::Rule(
@@ -47,6 +50,13 @@ impl Import<'_> {
         } else {
             None
         }
+    }
+
+    /// A conversation's row. A writer that has not looked since the messages were deleted still counts them.
+    pub(super) fn row_of(&self, conversation: &Conversation) -> Model {
+        let row = conversation::row(&self.held, conversation);
+        let counts_deleted = self.is_late(conversation.updated_at, self.erased.messages_erased_at);
+        Model { message_count: if counts_deleted { 0 } else { row.message_count }, ..row }
     }
 
     /// Whether a record was observed before the last erasure of its kind.
