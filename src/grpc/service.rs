@@ -11,7 +11,7 @@ use super::{
     delete_user_messages::delete_user_messages,
     export_user_data::export_user_data,
     frame_stream::FrameStream,
-    get_erasure_status::get_erasure_status,
+    get_erasure_status::{get_erasure_status, needed},
     heavy_work::HeavyWork,
     import_user_data::import_user_data,
     load::{Load, LoadInterceptor, Room},
@@ -120,7 +120,8 @@ impl UserDataService for Services {
         &self,
         request: Request<proto::GetErasureStatusRequest>,
     ) -> Result<Response<proto::GetErasureStatusResponse>, Status> {
-        let begun = begin(request, Permission::ScopedDelete)?;
+        let needed = request.extensions().get().map_or(Permission::ScopedDelete, needed);
+        let begun = begin(request, needed)?;
         get_erasure_status(&self.stores, begun).await.map(Response::new)
     }
 }
