@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::domain::limits::LONGEST_STREAM_DURATION;
+
 /// Reads `20s`, `1m 30s`, `500ms`, `2h`.
 ///
 /// # Errors
@@ -19,6 +21,14 @@ pub fn parse(text: &str) -> Result<Duration, &'static str> {
 /// That the text is no such duration.
 pub fn parse_positive(text: &str) -> Result<Duration, &'static str> {
     parse(text).and_then(|duration| if duration.is_zero() { Err("must be longer than nothing") } else { Ok(duration) })
+}
+
+/// The same, of a stream.
+///
+/// # Errors
+/// That the text is no such duration, or longer than [`LONGEST_STREAM_DURATION`].
+pub fn parse_of_stream(text: &str) -> Result<Duration, &'static str> {
+    parse_positive(text).and_then(|duration| if duration > LONGEST_STREAM_DURATION { Err("must be 24h at most") } else { Ok(duration) })
 }
 
 #[cfg(test)]
@@ -44,6 +54,14 @@ mod tests {
         assert_eq!(parse("0s"), Ok(Duration::ZERO));
         for bad in ["0s", "0", "-1s"] {
             assert!(parse_positive(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_stream_may_run_for_a_day_and_no_longer() {
+        assert_eq!(parse_of_stream("24h"), Ok(LONGEST_STREAM_DURATION));
+        for bad in ["24h 1s", "0s"] {
+            assert!(parse_of_stream(bad).is_err(), "{bad}");
         }
     }
 }

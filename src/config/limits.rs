@@ -11,8 +11,8 @@ pub struct LimitsConfig {
     /// Longest time for a call, save exports and imports; a caller may ask for less (`grpc-timeout`).
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse_positive)]
     pub max_call_duration: Duration,
-    /// Longest time for an export or an import; an export goes on from its last resume token.
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_positive)]
+    /// Longest time for an export or an import, 24h at most; an export goes on from its last resume token.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_of_stream)]
     pub max_stream_duration: Duration,
     /// Calls that run at once, exports and imports among them.
     #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u32).range(1..))]

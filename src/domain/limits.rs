@@ -1,5 +1,10 @@
 //! How much of anything.
 
+use std::time::Duration;
+
+/// The longest that an export or an import may be allowed to run.
+pub const LONGEST_STREAM_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The size at which a frame of an export is sent.
 pub const FRAME_TARGET_BYTES: usize = 256 * 1024;
 

@@ -1,11 +1,15 @@
 //! Removing the objects of uploads that erasures have accepted: by the erasure itself, and, where that could not, by the worker of any replica,
 //! again and again until they are gone.
 
+use std::convert::Infallible;
+
+use tokio::time::sleep;
+
 use super::{Error, Stores};
 use crate::{
     domain::{report::UploadFailure, subject::Subject},
     fault::{crash_at, planted},
-    repository::{self, Removals},
+    repository::{self, LEASE, Removals},
 };
 
 const STILL_THERE: &str = "the object store still lists it";
@@ -16,8 +20,25 @@ pub(super) struct Outcome {
     pub(super) objects_left: u64,
 }
 
-/// Removes the objects of uploads, and looks whether they are gone: only what a listing does not show counts as removed.
+/// Removes the objects of uploads, and looks whether they are gone: only what a listing does not show counts as removed. However long that
+/// takes, no worker takes it for given up.
 pub(super) async fn remove(stores: &Stores, subject: &Subject, upload_ids: &[String]) -> Outcome {
+    tokio::select! {
+        outcome = remove_and_look(stores, subject, upload_ids) => outcome,
+        never = keep(stores, subject, upload_ids) => match never {},
+    }
+}
+
+async fn keep(stores: &Stores, subject: &Subject, upload_ids: &[String]) -> Infallible {
+    loop {
+        sleep(LEASE / 3).await;
+        if let Err(error) = stores.repository.keep_removals(subject, upload_ids).await {
+            tracing::warn!(%error, "others may begin to remove the same files");
+        }
+    }
+}
+
+async fn remove_and_look(stores: &Stores, subject: &Subject, upload_ids: &[String]) -> Outcome {
     crash_at("erasure.before_removal");
     let removed = stores.vault.remove(subject, upload_ids).await;
     crash_at("erasure.after_removal");

@@ -2,11 +2,16 @@
 //! the erasure's own transaction on, until the object is known to be gone; then its status flips. Whoever removes objects, the erasure itself or
 //! the worker of any replica, notes what became of them here.
 
+mod claims;
+
+pub use self::claims::LEASE;
+pub(super) use self::claims::after_lease;
+
 use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
-    QueryTrait,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult,
+    QuerySelect, QueryTrait,
     sea_query::{CaseStatement, Expr, ExprTrait},
 };
 
@@ -21,16 +26,17 @@ use super::{
     query::{Parameter, Query, integer, text, zero},
     reader::Reading,
     scoped_delete::ErasedScopes,
-    subject::{delete_rows, id_of_named, names, update_rows},
+    subject::{Locked, delete_rows, id_of_named, names, raise_epoch, update_rows},
     transaction::in_transaction,
     upload::{being_removed, personal_and_live},
 };
 use crate::{
     domain::{
         erasure::Once,
+        limits::LONGEST_STREAM_DURATION,
         record::DELETED,
         report::{ScopesErased, UploadFailure},
-        subject::{ApplicationId, Subject, UserToken},
+        subject::Subject,
         timestamp::Timestamp,
     },
     fault::{crash_at, planted},
@@ -39,16 +45,14 @@ use crate::{
 /// How many ids are named in one statement, at the most.
 const IDS: usize = 512;
 
-/// How long whoever removes objects has it to himself. Two at it do no harm, only the same work twice.
-const LEASE: Duration = Duration::from_secs(10);
-
 /// The wait after the first failure; it doubles with each of the next [`DOUBLINGS`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const DOUBLINGS: i32 = 4;
 
-/// Content of an upload may be on its way while the upload is removed, and whoever brings it may die before he takes it back: so long
-/// afterwards it is looked for once more.
+/// Content of an upload may be on its way while the upload is removed, and whoever brings it may die before he takes it back. So long
+/// afterwards it is looked for once more, and then from time to time until no import can still bring it.
 const SECOND_LOOK: Duration = Duration::from_secs(60);
+const FURTHER_LOOKS: Duration = Duration::from_secs(60 * 60);
 
 /// An upload whose object is to be removed.
 #[derive(Clone, PartialEq, Eq)]
@@ -87,22 +91,20 @@ static NAMED: Query = Query::new(|_| {
     let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named()));
     of_subject.filter(Expr::col(Column::Id).eq(text())).select_only().column(Column::SizeBytes).expr(attempts()).into_query()
 });
-static BEING_REMOVED: Query = Query::new(|_| {
-    let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named()));
-    let others = of_subject.filter(personal_and_live()).filter(being_removed());
-    others.select_only().columns([Column::Id, Column::SizeBytes]).expr(attempts()).into_query()
-});
-static DUE: Query = Query::new(|_| {
-    let due = Entity::find().filter(Expr::col(Column::RemovalNextAt).lte(integer())).order_by_asc(Column::RemovalNextAt);
-    let mut select = due.select_only().columns([Column::SubjectId, Column::Id]).into_query();
-    let of_subject = Expr::col((subjects::Entity, subjects::Column::Id)).eq(Expr::col((Entity, Column::SubjectId)));
-    select.inner_join(subjects::Entity, of_subject);
-    select.columns([(subjects::Entity, subjects::Column::ApplicationId), (subjects::Entity, subjects::Column::UserToken)]);
-    select
+static TAKEN_BEFORE: Query = Query::new(|_| {
+    let of_subject = Entity::find().filter(Expr::col(Column::SubjectId).eq(id_of_named())).filter(personal_and_live());
+    let taken = of_subject.filter(Expr::col(Column::RemovalSince).lte(integer()));
+    taken.select_only().columns([Column::Id, Column::SizeBytes]).expr(Column::RemovalError.is_not_null()).expr(attempts()).into_query()
 });
 impl Reading {
-    /// The uploads that an unfinished erasure has to remove: those that are named as failed, and those that others are at.
-    pub(super) async fn uploads_named(&mut self, subject: &Subject, failed: &[UploadFailure]) -> Result<Vec<PendingUpload>, Error> {
+    /// The uploads that an unfinished erasure, accepted `at`, has to remove: those that are named as failed, and those that others had taken
+    /// on before.
+    pub(super) async fn uploads_to_remove(
+        &mut self,
+        subject: &Subject,
+        failed: &[UploadFailure],
+        at: i64,
+    ) -> Result<Vec<PendingUpload>, Error> {
         let [application, user_token] = names(subject);
         let mut uploads = Vec::with_capacity(failed.len());
         for UploadFailure { upload_id, .. } in failed {
@@ -112,12 +114,12 @@ impl Reading {
             });
             uploads.extend(upload.await?);
         }
-        // Others may be removing these; until they are gone, the erasure is not at its end.
-        let [application, user_token] = names(subject);
-        self.rows(&BEING_REMOVED, &[application, user_token], |row| {
+        // Until these are gone too, the erasure is not at its end. Others may be at it still; if not, they are this erasure's.
+        self.rows(&TAKEN_BEFORE, &[application, user_token, Parameter::Integer(at)], |row| {
             let id = row.text(0)?;
             if !failed.iter().any(|failure| failure.upload_id == id) {
-                uploads.push(PendingUpload { id: id.to_owned(), size_bytes: row.get(1)?, is_own: false, attempts: row.get(2)? });
+                let (size_bytes, is_own, attempts) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                uploads.push(PendingUpload { id: id.to_owned(), size_bytes, is_own, attempts });
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -127,45 +129,8 @@ impl Reading {
 }
 
 impl Repository {
-    /// Uploads whose removal is to be tried now, by subject, and when that is: they are the caller's for ten seconds.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn claim_removals(&self) -> Result<(Timestamp, Vec<(Subject, Vec<String>)>), Error> {
-        let Timestamp(now) = self.clock.now();
-        let mut found = 0;
-        let mut due: Vec<(i64, Subject, Vec<String>)> = Vec::new();
-        let mut reading = self.reading_removals().await?;
-        reading
-            .rows(&DUE, &[Parameter::Integer(now)], |row| {
-                let (number, id) = (row.get(0)?, row.text(1)?.to_owned());
-                match due.iter_mut().find(|(known, ..)| *known == number) {
-                    Some((.., ids)) => ids.push(id),
-                    None => due.push((number, subject(row.text(2)?, row.text(3)?)?, vec![id])),
-                }
-                found += 1;
-                Ok(if found < IDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-            })
-            .await?;
-        drop(reading);
-        let mut claimed = Vec::new();
-        for (subject_id, subject, ids) in due {
-            let held = Held::of(subject_id);
-            let claim = update_rows::<Entity>(&held)
-                .col_expr(Column::RemovalNextAt, Expr::val(after_lease(now)))
-                .filter(Column::Id.is_in(ids))
-                .filter(Column::RemovalNextAt.lte(now));
-            let transaction = self.begin_about(&subject).await?;
-            let rows = claim.exec_with_returning(&transaction).await?;
-            transaction.commit().await?;
-            if !rows.is_empty() {
-                claimed.push((subject, rows.into_iter().map(|row| row.id).collect()));
-            }
-        }
-        Ok((Timestamp(now), claimed))
-    }
-
-    /// Notes what became of objects that were claimed then: their uploads are deleted, with their embeddings, or wait for another try.
+    /// Notes what became of objects that were claimed then: their uploads are deleted, with their embeddings, or wait for another try. An
+    /// epoch is for those who see something else than before.
     ///
     /// # Errors
     /// When the database does not answer; then nothing has changed, and the objects are removed again later.
@@ -173,10 +138,13 @@ impl Repository {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
         in_transaction!(with share; self, subject, "finish_removals", false, None, transaction => {
             let now = self.clock.now().0;
-            let locked = self.lock_for_erasure(transaction, subject, None).await?;
+            let Locked { held, .. } = self.lock(transaction, subject).await?;
             self.log_will_hold_erased();
-            let is_latest = no_newer_erasure(transaction, &locked.held, claimed_at.0).await?;
-            note(transaction, &locked.held, removals, now, |_| is_latest).await
+            let is_latest = no_newer_erasure(transaction, &held, claimed_at.0).await?;
+            if changes_what_is_shown(transaction, &held, removals, is_latest).await? {
+                raise_epoch(transaction, &held).await?;
+            }
+            note(transaction, &held, removals, now, |_| is_latest).await
         })
     }
 
@@ -217,6 +185,7 @@ impl Repository {
             report.uploads_failed.clone_from(&failed);
             let removals = Removals { removed: removals.removed.clone(), failed };
             note(transaction, &locked.held, &removals, now, |id| shown.contains(&id)).await?;
+            report.remaining.embeddings = embeddings_of(transaction, &locked.held, &erased.to_remove).await?;
             let is_first = match once {
                 Some(once) => finish_response(transaction, subject, once, &report).await?,
                 None => true,
@@ -253,6 +222,36 @@ async fn no_newer_erasure(transaction: &DatabaseTransaction, held: &Held, at: i6
     Ok(newer.count(transaction).await? == 0)
 }
 
+/// Whether an export shows something else when this is noted: an upload less, or one that it has not shown since its erasure began.
+async fn changes_what_is_shown(
+    transaction: &DatabaseTransaction,
+    held: &Held,
+    Removals { removed, failed }: &Removals,
+    shows_failed: bool,
+) -> Result<bool, Error> {
+    let failed = failed.iter().map(|failure| &failure.upload_id).filter(|_| shows_failed);
+    for (ids, then) in [(removed.iter().collect::<Vec<_>>(), Condition::all()), (failed.collect(), being_removed())] {
+        for ids in ids.chunks(IDS) {
+            let changes = Entity::find().filter(Column::SubjectId.eq(held.subject_id)).filter(Column::DeletedAt.is_null());
+            if changes.filter(Column::Id.is_in(ids.iter().copied())).filter(then.clone()).count(transaction).await? > 0 {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// How many embeddings of these uploads are there.
+async fn embeddings_of(transaction: &DatabaseTransaction, held: &Held, uploads: &[PendingUpload]) -> Result<u64, Error> {
+    let mut embeddings = 0;
+    for uploads in uploads.chunks(IDS) {
+        let of_subject = upload_embedding::Entity::find().filter(upload_embedding::Column::SubjectId.eq(held.subject_id));
+        let ids = uploads.iter().map(|upload| upload.id.as_str());
+        embeddings += of_subject.filter(upload_embedding::Column::UploadId.is_in(ids)).count(transaction).await?;
+    }
+    Ok(embeddings)
+}
+
 /// An upload that could not be removed is shown again, and counts as failed, if `shows`; else it is another erasure's to say what became of it,
 /// or after a while the worker's: an export would show it beside what that erasure took.
 async fn note(
@@ -274,14 +273,18 @@ async fn note(
 async fn mark_removed(transaction: &DatabaseTransaction, held: &Held, ids: &[String], now: i64) -> Result<(), Error> {
     let derived = upload_embedding::Column::UploadId.is_in(ids.iter().cloned());
     delete_rows::<upload_embedding::Entity>(held).filter(derived).exec(transaction).await?;
-    let second_look =
-        CaseStatement::new().case(Column::ContentBegunAt.is_null(), Expr::val(None::<i64>)).finally(now.saturating_add(nanos(SECOND_LOOK)));
+    let cannot_come = Condition::any()
+        .add(Column::ContentBegunAt.is_null())
+        .add(Column::ContentBegunAt.lt(now.saturating_sub(nanos(LONGEST_STREAM_DURATION))));
+    let next_look = CaseStatement::new()
+        .case(cannot_come, Expr::val(None::<i64>))
+        .case(Column::DeletedAt.is_null(), now.saturating_add(nanos(SECOND_LOOK)))
+        .finally(now.saturating_add(nanos(FURTHER_LOOKS)));
     update_rows::<Entity>(held)
         .col_expr(Column::Status, Expr::val(DELETED))
         .col_expr(Column::DeletedAt, Expr::col(Column::DeletedAt).if_null(now))
         .col_expr(Column::HasContent, Expr::val(false))
-        .col_expr(Column::RemovalNextAt, second_look.into())
-        .col_expr(Column::ContentBegunAt, Expr::val(None::<i64>))
+        .col_expr(Column::RemovalNextAt, next_look.into())
         .col_expr(Column::RemovalSince, Expr::val(None::<i64>))
         .col_expr(Column::RemovalAttempts, Expr::val(None::<i32>))
         .col_expr(Column::RemovalError, Expr::val(None::<String>))
@@ -359,17 +362,6 @@ pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, n
     rows.iter().map(upload).collect()
 }
 
-/// When whoever begins to remove objects `now` has them to himself no more.
-pub(super) fn after_lease(now: i64) -> i64 {
-    now.saturating_add(nanos(LEASE))
-}
-
 fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-fn subject(application: &str, user_token: &str) -> Result<Subject, Error> {
-    let names = ApplicationId::parse(application).and_then(|application| Ok((application, UserToken::parse(user_token)?)));
-    let (application, user_token) = names.map_err(|_| Error::Corrupt("a subject has no name"))?;
-    Ok(Subject::of_accepted_erasure(application, user_token))
 }

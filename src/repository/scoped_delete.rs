@@ -96,7 +96,7 @@ impl Repository {
         let kept = self.accepted_before::<ScopesErased>(subject, once).await?;
         let Some(Kept { report, is_final, at }) = kept else { return Ok(None) };
         let to_remove =
-            if is_final { Vec::new() } else { self.reading(subject).await?.uploads_named(subject, &report.uploads_failed).await? };
+            if is_final { Vec::new() } else { self.reading(subject).await?.uploads_to_remove(subject, &report.uploads_failed, at).await? };
         let before = ErasedScopes { report, to_remove, at };
         Ok(Some(if is_final { Accepted::Before(before) } else { Accepted::Unfinished(before) }))
     }

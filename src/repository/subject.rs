@@ -154,7 +154,12 @@ impl Repository {
         subject: &Subject,
         once: Option<&Once>,
     ) -> Result<Locked, Error> {
-        self.raise(transaction, subject, once, None).await
+        self.raise(transaction, subject, 1, once, None).await
+    }
+
+    /// Locks the subject without raising its epoch, for whoever does not know yet whether he changes anything that an export shows.
+    pub(super) async fn lock(&self, transaction: &DatabaseTransaction, subject: &Subject) -> Result<Locked, Error> {
+        self.raise(transaction, subject, 0, None, None).await
     }
 
     /// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
@@ -167,20 +172,21 @@ impl Repository {
     ) -> Result<Locked, Error> {
         let until_its_end = (transaction.get_database_backend() == DbBackend::Postgres)
             .then(|| Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)"));
-        self.raise(transaction, subject, once, until_its_end).await
+        self.raise(transaction, subject, 1, once, until_its_end).await
     }
 
     async fn raise(
         &self,
         transaction: &DatabaseTransaction,
         subject: &Subject,
+        by: i64,
         once: Option<&Once>,
         also: Option<Expr>,
     ) -> Result<Locked, Error> {
         crash_at("erasure.before_lock");
         let found = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
         let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
-        let by = i32::from(!planted("bug.epoch-not-raised"));
+        let by = if planted("bug.epoch-not-raised") { 0 } else { by };
         let raised = Expr::col((subject::Entity, subject::Column::Epoch)).add(by);
         let returned = sea_query::Query::returning().exprs(found.into_iter().chain([is_repeated]).chain(also)).to_owned();
         let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
@@ -190,7 +196,7 @@ impl Repository {
         let row = match transaction.query_one(&raise).await? {
             Some(row) => row,
             None => {
-                let row = subject::ActiveModel { epoch: Set(by.into()), revision: Set(0), ..new(subject, self.clock.now().0) };
+                let row = subject::ActiveModel { epoch: Set(by), revision: Set(0), ..new(subject, self.clock.now().0) };
                 let mut make =
                     subject::Entity::insert(row).on_conflict(by_name().value(subject::Column::Epoch, raised).to_owned()).into_query();
                 let row = transaction.query_one(make.returning(returned)).await?;
@@ -203,6 +209,14 @@ impl Repository {
         let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
         Ok(Locked { held, revision: row.try_get_by_index(2)? })
     }
+}
+
+/// Raises the epoch of a subject that is locked.
+pub(super) async fn raise_epoch(transaction: &DatabaseTransaction, held: &Held) -> Result<(), Error> {
+    let raised = Expr::col(subject::Column::Epoch).add(1);
+    let raise = subject::Entity::update_many().col_expr(subject::Column::Epoch, raised).filter(subject::Column::Id.eq(held.subject_id));
+    raise.exec(transaction).await?;
+    Ok(())
 }
 
 /// A row for a subject nobody has seen.

@@ -33,6 +33,7 @@ mod program;
 mod public_tools;
 mod random_calls;
 mod records;
+mod removal;
 mod resume;
 mod round_trip;
 mod row_security;

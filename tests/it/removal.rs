@@ -1,0 +1,171 @@
+//! What becomes of files after an erasure: of those that could not be removed, and of content that was on its way.
+
+use std::{fs, path::PathBuf};
+
+use userdata::{
+    domain::{
+        erasure::{Once, RequestId, Terms},
+        report::UploadFailure,
+        scope::{Chosen, Scopes},
+        subject::{ApplicationId, Subject, UserToken},
+        timestamp::Clock,
+    },
+    grpc::proto::{ImportUserDataRequest, ScopedDeleteRequest},
+    repository::{Accepted, Engine, ErasedScopes, Removals, StoredObjects},
+};
+
+use crate::{
+    exported::with_content,
+    on_both_engines, records,
+    slow_store::{Held, REMOVAL, SlowStore, import_uploads},
+    world::{ACME, Client, World, eventually},
+};
+
+on_both_engines!(
+    an_erasure_tells_of_the_embeddings_that_stay_with_a_file,
+    tries_that_change_nothing_end_no_export,
+    an_erasure_that_is_repeated_names_the_files_that_another_has_given_up,
+    content_that_was_on_its_way_is_looked_for_until_none_can_come,
+);
+
+/// An upload of four bytes, with an embedding.
+fn upload() -> ImportUserDataRequest {
+    ImportUserDataRequest {
+        user_token: "anna".to_owned(),
+        uploads: vec![records::upload("u", 4)],
+        upload_contents: vec![records::content("u", 0, 4)],
+        upload_embeddings: vec![records::embedding("u", 0)],
+        memories: vec![records::memory(Some("m"), 1)],
+        feedback: vec![records::feedback("f", 1)],
+        ..Default::default()
+    }
+}
+
+async fn import(client: &mut Client, request: ImportUserDataRequest) {
+    let outcome = client.import(vec![request]).await.unwrap();
+    assert_eq!(outcome.rejected, 0, "{:?}", outcome.rejections);
+}
+
+/// The one file of the object store.
+fn file(world: &World) -> PathBuf {
+    let mut files: Vec<_> = world.all_objects().into_keys().collect();
+    assert_eq!(files.len(), 1);
+    world.objects().join(files.remove(0))
+}
+
+/// Puts something that cannot be removed in the place of the file.
+fn make_stuck(file: &PathBuf) {
+    fs::remove_file(file).unwrap();
+    fs::create_dir(file).unwrap();
+    fs::write(file.join("in the way"), "").unwrap();
+}
+
+fn erase_vault() -> ScopedDeleteRequest {
+    ScopedDeleteRequest { user_token: "anna".to_owned(), vault: true, ..Default::default() }
+}
+
+async fn an_erasure_tells_of_the_embeddings_that_stay_with_a_file(world: World) {
+    let mut client = world.client().await;
+    import(&mut client, upload()).await;
+    make_stuck(&file(&world));
+    let report = client.users.scoped_delete(erase_vault()).await.unwrap().into_inner();
+    let remaining = report.remaining.unwrap();
+    assert_eq!(report.uploads_failed.len(), 1);
+    assert_eq!((remaining.uploads, remaining.embeddings), (1, 1));
+}
+
+async fn tries_that_change_nothing_end_no_export(world: World) {
+    let mut client = world.client().await;
+    import(&mut client, upload()).await;
+    let file = file(&world);
+    make_stuck(&file);
+    client.users.scoped_delete(erase_vault()).await.unwrap();
+    let epoch = client.epoch("anna").await;
+    eventually("it was tried again", async || client.erasure_status("anna").await.oldest_attempts > 2).await;
+    assert_eq!(client.epoch("anna").await, epoch);
+    // What an export shows no more is worth an epoch.
+    fs::remove_dir_all(&file).unwrap();
+    eventually("the file is gone", async || client.pending("anna").await == 0).await;
+    assert_eq!(client.epoch("anna").await, epoch + 1);
+}
+
+async fn accept(world: &World, subject: &Subject, memory: bool, terms: &Terms) -> Accepted<ErasedScopes> {
+    let scopes = Scopes::new(Chosen { vault: true, memory, feedback: !memory, ..Default::default() }).unwrap();
+    let objects = StoredObjects::Of(vec!["u".to_owned()]);
+    world.repository().erase_scopes(subject, scopes, terms, &objects).await.unwrap()
+}
+
+async fn an_erasure_that_is_repeated_names_the_files_that_another_has_given_up(world: World) {
+    import(&mut world.client().await, upload()).await;
+    make_stuck(&file(&world));
+    let subject = Subject::of_accepted_erasure(ApplicationId::parse(ACME).unwrap(), UserToken::parse("anna").unwrap());
+    let id = RequestId::parse("6f1c9b52-8a2c-4b17-9d4e-3a5c7e8f9012").unwrap();
+    let once = Once { id, digest: [7; 32] };
+    let terms = Terms { once: Some(once.clone()), plan: None };
+
+    let Accepted::Now(first) = accept(&world, &subject, true, &Terms::default()).await else { panic!("not now") };
+    let Accepted::Now(second) = accept(&world, &subject, false, &terms).await else { panic!("not now") };
+    assert_eq!((first.report.uploads_failed.len(), second.report.uploads_failed.len()), (1, 0));
+    // Who has accepted the second is gone. The first gives up, and so does a worker.
+    let failed =
+        || Removals { failed: vec![UploadFailure { upload_id: "u".to_owned(), error: "a fault".to_owned() }], ..Default::default() };
+    world.repository().finish_erasure(&subject, &first, &failed(), 1, None).await.unwrap();
+    world.repository().finish_removals(&subject, &failed(), Clock::default().now()).await.unwrap();
+    assert_eq!(world.query("SELECT id FROM uploads WHERE removal_error IS NOT NULL").await.len(), 1);
+
+    let Accepted::Unfinished(again) = accept(&world, &subject, false, &terms).await else { panic!("not again") };
+    assert_eq!(again.to_remove.iter().map(|upload| upload.id.as_str()).collect::<Vec<_>>(), ["u"]);
+    let report = world.repository().finish_erasure(&subject, &again, &failed(), 1, Some(&once)).await.unwrap();
+    let named: Vec<_> = report.uploads_failed.iter().map(|failure| failure.upload_id.as_str()).collect();
+    assert_eq!((named, report.remaining.uploads), (vec!["u"], 1));
+}
+
+async fn content_that_was_on_its_way_is_looked_for_until_none_can_come(world: World) {
+    let mut client = world.client().await;
+    import(&mut client, upload()).await;
+    let file = file(&world);
+    // Its writer is gone before all pieces are there.
+    let beginning =
+        ImportUserDataRequest { user_token: "anna".to_owned(), upload_contents: vec![records::content("u", 0, 2)], ..Default::default() };
+    assert_eq!(client.import(vec![beginning]).await.unwrap().rejected, 1);
+    let report = client.users.scoped_delete(erase_vault()).await.unwrap().into_inner();
+    assert_eq!((report.uploads_deleted, file.exists()), (1, false));
+
+    let now = || Clock::default().now().0;
+    let next = async || world.query("SELECT removal_next_at AS next FROM uploads").await[0]["next"].as_i64();
+    // Farther off than the time for which a worker has it to himself.
+    let is_over = async || next().await.is_some_and(|next| next > now() + 30_000_000_000);
+    let unfinished = PathBuf::from(format!("{}#1", file.display()));
+    for look in 0..3 {
+        eventually("the look before is over", is_over).await;
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(if look == 1 { &unfinished } else { &file }, "late").unwrap();
+        // Time goes on.
+        world.execute("UPDATE uploads SET removal_next_at = 1").await;
+        eventually(&format!("look {look} finds it"), async || !file.exists() && !unfinished.exists()).await;
+    }
+    eventually("the last look is over", is_over).await;
+    world.execute("UPDATE uploads SET content_begun_at = 1, removal_next_at = 1").await;
+    eventually("none can come", async || next().await.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_removes_files_has_them_to_himself_for_as_long_as_it_takes() {
+    let mut world = World::start(Engine::Postgres).await;
+    let mut store = SlowStore::start_with(&mut world, &[]).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Answers(REMOVAL));
+    let mut by = client.clone();
+    let erasure = tokio::spawn(async move { by.users.scoped_delete(erase_vault()).await });
+    store.holds(1).await;
+    let until = async || world.query("SELECT removal_next_at AS next FROM uploads").await[0]["next"].as_i64().unwrap();
+    let first = until().await;
+    eventually("he asks for more time", async || until().await > first).await;
+    assert!(Clock::default().now().0 < first, "it was another who took it when the time was over");
+    // It is not given up, and not shown.
+    let shown = client.export_responses(with_content("anna")).await.unwrap();
+    assert!(shown.iter().all(|response| response.uploads.is_empty()));
+    store.hold(Held::Nothing);
+    assert_eq!(erasure.await.unwrap().unwrap().into_inner().uploads_deleted, 1);
+}
