@@ -55,6 +55,11 @@ impl Deadline {
         self.0
     }
 
+    /// How long it is until then.
+    pub(super) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
     /// Ready when it has passed; without one, never.
     pub(super) async fn passed(deadline: Option<Self>) {
         match deadline {

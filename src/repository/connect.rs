@@ -45,7 +45,7 @@ const LOCK_WAIT: &str = "10s";
 const CLIENT_CHECK: &str = "1s";
 
 /// How long the statement of a call that was dropped may go on before its connection is closed, which ends it (`CLIENT_CHECK`).
-const LAST_STATEMENT: Duration = Duration::from_secs(1);
+pub(super) const LAST_STATEMENT: Duration = Duration::from_secs(1);
 
 /// How long a call waits for a connection before it is told that the database is away.
 pub(super) const ACQUIRE: Duration = Duration::from_secs(5);

@@ -23,8 +23,8 @@ pub(super) struct Shares {
     of: Arc<Mutex<HashMap<ApplicationId, Arc<Semaphore>>>>,
 }
 
-/// A part of an application's share.
-pub(super) type Share = OwnedSemaphorePermit;
+/// A part of an application's share, until nobody has it any more.
+pub(super) type Share = Arc<OwnedSemaphorePermit>;
 
 impl Shares {
     /// Shares of so many connections: all but a quarter, where there is more than one. A call waits for its part with such patience.
@@ -51,7 +51,7 @@ impl Shares {
             }
         };
         // It is never closed.
-        share.acquire_owned().await.map_err(|error| Error::Unavailable(error.to_string()))
+        share.acquire_owned().await.map(Arc::new).map_err(|error| Error::Unavailable(error.to_string()))
     }
 }
 

@@ -1,8 +1,11 @@
 //! Transactions that write, tried again when others were in the way.
 
-use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use std::sync::Arc;
 
-use super::{Error, Repository, RowSecurity, in_own_task, row_security::Reach};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use tokio::time::{sleep, timeout};
+
+use super::{Error, Repository, RowSecurity, connect::LAST_STATEMENT, in_own_task, row_security::Reach, share::Share};
 use crate::{domain::subject::Subject, fault::planted};
 
 /// How often a transaction is tried.
@@ -14,7 +17,7 @@ const TRIES: u32 = 5;
 /// A macro, because no closure can yet lend a transaction to a future that must be `Send`.
 macro_rules! in_transaction {
     (with $share:expr; $repository:expr, $subject:expr, $name:literal, $can_find:expr, $before:expr, $transaction:ident => $work:expr) => {{
-        let _share: $crate::repository::share::Share = $share;
+        let share: $crate::repository::share::Share = $share;
         let mut tries = $crate::repository::transaction::Tries::new($name);
         loop {
             if tries.others_were_made()
@@ -22,12 +25,12 @@ macro_rules! in_transaction {
             {
                 break Ok(done);
             }
-            let begun = $repository.begin_about($subject).await?;
+            let begun = $repository.begin_sharing($subject, &share).await?;
             let outcome = {
-                let $transaction = &begun;
+                let $transaction = begun.transaction()?;
                 async { $work }.await
             };
-            match $crate::repository::transaction::end(begun, outcome).await {
+            match begun.end(outcome).await {
                 Err($crate::repository::Error::Conflict(reason)) if tries.again(&reason) => {}
                 Err($crate::repository::Error::CommitUnknown(reason)) if $can_find && tries.again(&reason) => {}
                 // Somebody else may have done it, or oneself, before the database would take no more.
@@ -76,39 +79,90 @@ impl Tries {
     }
 }
 
-impl Repository {
-    /// Begins a transaction that writes what is held about `subject`.
-    pub(super) async fn begin_about(&self, subject: &Subject) -> Result<DatabaseTransaction, Error> {
-        let transaction = self.begin().await?;
-        if self.row_security == RowSecurity::Binding {
-            Reach::Subject(subject).set_within(&transaction).await?;
-        }
-        Ok(transaction)
+/// A transaction that has begun, and the part of a share that its connection takes. Where a call is dropped, both are given back together.
+pub(super) struct Begun {
+    /// `None` only while it ends.
+    transaction: Option<DatabaseTransaction>,
+    share: Share,
+}
+
+impl Begun {
+    pub(super) fn transaction(&self) -> Result<&DatabaseTransaction, Error> {
+        self.transaction.as_ref().ok_or_else(|| Error::Refused("a transaction was used after its end".to_owned()))
     }
 
-    /// Begins a transaction that may write. On SQLite it has the one write lock from the start.
-    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, Error> {
-        let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        let connections = self.write().clone();
-        // A caller that leaves while PostgreSQL answers BEGIN would leave an open transaction on a connection of the pool: sqlx rolls back
-        // only what it has seen begun. So the answer is always waited for, and a transaction that nobody takes then is rolled back.
-        Ok(in_own_task(async move { connections.begin_with_options(immediate).await }).await?)
+    /// Commits what went well, and rolls back what did not.
+    pub(super) async fn end<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        let Some(transaction) = self.transaction.take() else { return outcome };
+        let share = Arc::clone(&self.share);
+        let is_good = outcome.is_ok() && !planted("bug.acknowledged-before-commit");
+        // In a task of its own: a caller that leaves meanwhile would leave the connection busy.
+        let ended = in_own_task(async move {
+            let ended = if is_good { transaction.commit().await } else { transaction.rollback().await };
+            drop(share);
+            ended
+        });
+        match (outcome, ended.await.map_err(Error::from)) {
+            (Ok(_), Err(Error::Unavailable(reason))) if is_good => Err(Error::CommitUnknown(reason)),
+            (Ok(_), Err(error)) if is_good => Err(error),
+            // A transaction that cannot be rolled back is one whose connection is gone, and so is the transaction.
+            (outcome, _) => outcome,
+        }
     }
 }
 
-/// Commits what went well, and rolls back what did not.
-pub(super) async fn end<T>(transaction: DatabaseTransaction, outcome: Result<T, Error>) -> Result<T, Error> {
-    match outcome {
-        Ok(_) if planted("bug.acknowledged-before-commit") => outcome,
-        Ok(value) => match transaction.commit().await.map_err(Error::from) {
-            Ok(()) => Ok(value),
-            Err(Error::Unavailable(reason)) => Err(Error::CommitUnknown(reason)),
-            Err(error) => Err(error),
-        },
-        Err(error) => {
-            // A transaction that cannot be rolled back is one whose connection is gone, and so is the transaction.
-            let _ = transaction.rollback().await;
-            Err(error)
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Some(transaction) = self.transaction.take() else { return };
+        let share = Arc::clone(&self.share);
+        tokio::spawn(async move {
+            // This waits for the statement that the call was waiting for. The pool waits for it once more, and then closes the connection.
+            if timeout(LAST_STATEMENT, transaction.rollback()).await.is_err() {
+                sleep(LAST_STATEMENT).await;
+            }
+            drop(share);
+        });
+    }
+}
+
+impl Repository {
+    /// Begins a transaction that writes what is held about `subject`, on a connection that takes this part of a share.
+    pub(super) async fn begin_sharing(&self, subject: &Subject, share: &Share) -> Result<Begun, Error> {
+        let (connections, share) = (self.write().clone(), Arc::clone(share));
+        let begun = in_own_task(async move {
+            let transaction = Some(begin_on(&connections).await?);
+            Ok::<_, DbErr>(Begun { transaction, share })
+        });
+        let begun = begun.await?;
+        self.reach(subject, begun.transaction()?).await?;
+        Ok(begun)
+    }
+
+    /// The same, of nobody's share.
+    pub(super) async fn begin_about(&self, subject: &Subject) -> Result<DatabaseTransaction, Error> {
+        let transaction = self.begin().await?;
+        self.reach(subject, &transaction).await?;
+        Ok(transaction)
+    }
+
+    async fn reach(&self, subject: &Subject, transaction: &DatabaseTransaction) -> Result<(), Error> {
+        match self.row_security {
+            RowSecurity::Binding => Reach::Subject(subject).set_within(transaction).await,
+            _ => Ok(()),
         }
     }
+
+    /// Begins a transaction that may write.
+    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, Error> {
+        let connections = self.write().clone();
+        Ok(in_own_task(async move { begin_on(&connections).await }).await?)
+    }
+}
+
+/// Begins a transaction that may write; on SQLite it has the one write lock from the start. Whoever left this while PostgreSQL answers BEGIN
+/// would leave an open transaction on a connection of the pool, for sqlx rolls back only what it has seen begun. So it has a task of its own:
+/// the answer is always waited for, and a transaction that nobody takes then is rolled back.
+async fn begin_on(connections: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+    connections.begin_with_options(immediate).await
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -28,8 +28,9 @@ pub(super) async fn report(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
-/// Watches the database until `stop`, and then reports that nothing is served any more.
-pub(super) async fn watch(reporter: HealthReporter, repository: Repository, stop: CancellationToken) {
+/// Watches the database until `stop`, and then, until `end`, reports that nothing is served any more, and ends the calls that watch: nobody
+/// else does, and they would hold their connections.
+pub(super) async fn watch(mut reporter: HealthReporter, repository: Repository, stop: CancellationToken, end: CancellationToken) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut serving = None;
@@ -46,4 +47,15 @@ pub(super) async fn watch(reporter: HealthReporter, repository: Repository, stop
     };
     let _ = stop.run_until_cancelled(watch).await;
     report(&reporter, ServingStatus::NotServing).await;
+    let dismiss = async {
+        // Again and again: a client may watch anew before it reads that it shall leave.
+        loop {
+            sleep(INTERVAL).await;
+            for name in NAMES {
+                reporter.clear_service_status(name).await;
+                reporter.set_service_status(name, ServingStatus::NotServing).await;
+            }
+        }
+    };
+    let _ = end.run_until_cancelled(dismiss).await;
 }

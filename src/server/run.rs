@@ -43,7 +43,7 @@ impl Server {
         let reporter = HealthReporter::new();
         // The database has just answered; a probe that is early shall not hear that it asks for something unknown.
         health::report(&reporter, tonic_health::ServingStatus::Serving).await;
-        let watch = tokio::spawn(health::watch(reporter.clone(), self.repository.clone(), stopping.clone()));
+        let watch = tokio::spawn(health::watch(reporter.clone(), self.repository.clone(), stopping.clone(), ended.clone()));
         let refresh = tokio::spawn(key_refresh::keep_fresh(self.keys.clone(), self.repository.clone(), stopping.clone()));
         let fetching = tokio::spawn(key_sets::keep_fresh(self.key_sets, stopping.clone()));
 

@@ -35,7 +35,7 @@ use crate::{
     domain::{limits::MAX_REQUEST_BYTES, principal::Permission},
     grpc::{
         Services, arrival,
-        auth::{AuthInterceptor, FailedLogins, peer},
+        auth::{AuthInterceptor, Caller, FailedLogins},
         caught::answer,
         deadline::DeadlineLayer,
         methods::methods,
@@ -114,7 +114,7 @@ impl Service {
             .layer(MapRequestLayer::new(move |request| arrival::within(config.request_timeout, request)))
             .layer(layer_fn(move |routes: Routes| {
                 let failed_logins = Arc::clone(&failed_logins);
-                service_fn(move |request| Arc::clone(&failed_logins).slow(peer(&request), answer(routes.clone(), request)))
+                service_fn(move |request| Arc::clone(&failed_logins).slow(Caller::of(&request), answer(routes.clone(), request)))
             }))
             .service(routes(services, health, authenticate)?);
         let http2 = http2(&config);

@@ -8,10 +8,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from good_client import FORK, GoodClient
+import hpack
+from hyperframe.frame import HeadersFrame
+
+from good_client import FORK, STATUS, GoodClient
 from http2 import ATTACKS, Attack, Pieces
-from server import MIB, Server, World, judged
-from wire import Address, Headers, Wire
+from server import MIB, Failed, Server, World, judged
+from wire import Address, Headers, Wire, about
 
 CUT_WITHIN = 5
 MOST_CONNECTIONS = 5_000
@@ -32,6 +35,7 @@ class Seen:
     """What the attacker saw of the server."""
 
     connections: int = 0
+    accepted: int = 0
     open: int = 0
     slowest_cut: float = 0
     sent: int = 0
@@ -40,6 +44,7 @@ class Seen:
 
     def add(self, wire: Wire) -> None:
         """Counts a connection that is over, or that is still open at the end."""
+        self.accepted += wire.is_accepted
         self.sent += wire.sent
         self.resets += wire.resets
         if wire.cut and wire.cut_after is not None:
@@ -71,8 +76,22 @@ class Attacker:
         self._pool.shutdown()
 
 
+def enter(address: Address, credentials: Headers) -> None:
+    """Makes one good call: whose address or key the server refuses altogether would be cut, and have shown nothing."""
+    wire, decoder, end = Wire(address, credentials), hpack.Decoder(), time.monotonic() + CUT_WITHIN
+    wire.send(wire.start() + wire.call(wire.next_stream(), STATUS, about("nobody")))
+    status: str | None = None
+    while not status and not wire.cut and time.monotonic() < end:
+        heads = [decoder.decode(frame.data) for frame in wire.receive(0.1) if isinstance(frame, HeadersFrame)]
+        status = next((value for head in heads for name, value in head if name == "grpc-status"), None)
+    wire.socket.close()
+    if status != "0":
+        raise Failed(f"the attacker is not let in: {f'grpc-status {status}' if status else wire.cut or 'silence'}")
+
+
 def carry_out(place: int, address: Address, credentials: Headers, seconds: float) -> Seen:
     """Attacks for so long, and then waits a little for what is still to be cut, where the server has to cut until it must be."""
+    enter(address, credentials)
     attack, seen, over = ATTACKS[place], Seen(), time.monotonic() + seconds
     end = over + (CUT_WITHIN if attack.must_cut else 0.5)
     running: list[tuple[Wire, Pieces]] = []
@@ -105,6 +124,8 @@ def survive(attack: Attack, world: World) -> tuple[str, float | None]:
         idle = server.seconds_until_idle()
         grown = server.peak() - before
     problems = good.problems(MOST_P99_QUICK if world.quick else MOST_P99)
+    if not seen.accepted:
+        problems.append("no connection was accepted")
     if seen.open and attack.must_cut:
         problems.append(f"{seen.open} connections were not cut")
     elif not seen.open and seen.slowest_cut > CUT_WITHIN:
@@ -115,6 +136,6 @@ def survive(attack: Attack, world: World) -> tuple[str, float | None]:
     if idle > CUT_WITHIN:
         problems.append("still busy 5 s later")
     says = ["bounded" if seen.open else f"cut after {seen.slowest_cut:.1f} s", str(good), f"idle after {idle:.1f} s"]
-    says += [f"{seen.connections} connections", f"{seen.sent / MIB / MIB:.0f} MiB sent", f"{sum(seen.resets.values())} resets"]
+    says += [f"{seen.accepted} connections", f"{seen.sent / MIB / MIB:.0f} MiB sent", f"{sum(seen.resets.values())} resets"]
     says += [how for how, _ in seen.cuts.most_common(1)]
     return judged(problems, ", ".join(says), grown)

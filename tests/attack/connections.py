@@ -19,6 +19,9 @@ READERS = 64
 # What one may hold, in MiB: as in docs/performance, row 10.
 MOST_OF_A_READER = 2
 PACE = 1024
+# So the attacker may have one connection at a time to read with, and the good client the other: one that a reader has between two
+# statements, which PostgreSQL does not tell from one that nobody has, is one that the other readers wait for.
+DATABASE_CONNECTIONS = 4
 # A statement that runs, or a transaction that is open, for longer than a call in passing takes.
 HELD_SQL = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
     AND state <> 'idle' AND clock_timestamp() - greatest(state_change, query_start) > interval '50 ms'"""
@@ -75,8 +78,8 @@ def _keep_idle(seconds: float) -> int:
 
 
 def slow_readers(world: World) -> tuple[str, float | None]:
-    """64 exports on PostgreSQL, each on a connection that takes 1 KB a second. Survived when none of them holds a database connection,
-    and a good client does not wait; whether the server goes on or cuts them is its own affair.
+    """64 exports on PostgreSQL, each on a connection that takes 1 KB a second. Survived when none of them holds a database connection, so
+    that one is enough to begin many, and a good client does not wait; whether the server goes on or cuts them is its own affair.
     """
     folder = world.folder / "postgres"
     folder.mkdir()
@@ -85,6 +88,7 @@ def slow_readers(world: World) -> tuple[str, float | None]:
     good_key, attacker_key = world.fill(url, folder)
     most, samples = 0, 0
     allowed = world.options(max_exports=2 * READERS, max_exports_per_application=READERS)
+    allowed += ["--database-max-connections", str(DATABASE_CONNECTIONS)]
     with Server(world, *allowed, database_url=url, folder=folder) as server, Attacker() as attacker:
         with GoodClient(server.address, good_key) as good:
             before = server.forget_peak()

@@ -23,7 +23,7 @@ from hyperframe.frame import (
 )
 
 from server import World
-from wire import EXPORT, HEALTH, IMPORT, PREFACE, Wire, about, message
+from wire import EXPORT, HEALTH, IMPORT, PREFACE, REFLECTION, WATCH, Wire, about, message
 
 LARGE = about(World.large_user)
 FRAME = 16 * 1024  # the largest that anybody may send who was not allowed more
@@ -163,6 +163,45 @@ def half_open_streams_of_strangers(wire: Wire) -> Pieces:
 
 
 @attack(connections=8, pace=0.1)
+def nearly_whole_imports(wire: Wire) -> Pieces:
+    """Imports that announce 60 KiB and send all but a byte of it, in 8 × 100 streams. Survived when few are let in, or little is kept."""
+    yield wire.start()
+    for _ in range(20):
+        yield b"".join(_all_but_a_byte(wire, IMPORT, 60 * 1024) for _ in range(5))
+
+
+@attack(connections=32, pace=0.1)
+def nearly_whole_health_checks_of_strangers(wire: Wire) -> Pieces:
+    """Health checks without a credential that lack the last byte of 4 KiB, or of 60 KiB, in 32 × 100 streams. Survived when such calls are
+    few, or small, or cut.
+    """
+    yield wire.start()
+    length = (4 if wire.number % 2 else 60) * 1024
+    for _ in range(20):
+        yield b"".join(_all_but_a_byte(wire, HEALTH, length, credentials=False) for _ in range(5))
+
+
+@attack(connections=64, pace=0.1)
+def health_watches_of_strangers(wire: Wire) -> Pieces:
+    """Calls that watch health, in 64 × 100 streams. Survived when they are few, or small."""
+    yield wire.start()
+    for _ in range(10):
+        yield b"".join(wire.call(wire.next_stream(), WATCH, message(), credentials=False) for _ in range(10))
+
+
+@attack(connections=32, pace=0.1)
+def unread_reflection_of_strangers(wire: Wire) -> Pieces:
+    """Reflection that is asked for a file of the contract 100 times a stream, in 32 × 100 streams whose windows stay at 0. Survived when
+    answers do not pile up.
+    """
+    yield wire.start(INITIAL_WINDOW_SIZE=0)
+    symbol = b"userdata.v1.UserDataService"
+    questions = 100 * message(b"\x22" + len(symbol).to_bytes(1, "big") + symbol)
+    for _ in range(10):
+        yield b"".join(wire.call(wire.next_stream(), REFLECTION, questions, credentials=False) for _ in range(10))
+
+
+@attack(connections=8, pace=0.1)
 def window_that_never_opens(wire: Wire) -> Pieces:
     """100 exports of a large user on each of 8 connections, whose windows stay at 0. Survived when few of them read ahead."""
     yield wire.start(INITIAL_WINDOW_SIZE=0)
@@ -266,6 +305,13 @@ def priority_flood(wire: Wire) -> Pieces:
 def goaway_flood(wire: Wire) -> Pieces:
     """GOAWAYs with 8 KiB of explanation, and frames of kinds that do not exist. Survived when nothing is kept of them."""
     return again_and_again(wire, lambda: GoAwayFrame(0, additional_data=bytes(8192)).serialize() + _frame(0x77, 0xFF, 0, bytes(99)))
+
+
+def _all_but_a_byte(wire: Wire, path: str, length: int, credentials: bool = True) -> bytes:
+    """A call whose message lacks its last byte. With less than 64 KiB it fits into the window that a stream has from the start."""
+    stream, body = wire.next_stream(), b"\0" + length.to_bytes(4, "big") + bytes(length - 1)
+    data = [DataFrame(stream, body[at : at + FRAME]).serialize() for at in range(0, len(body), FRAME)]
+    return wire.head(stream, path, credentials=credentials) + b"".join(data)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

@@ -17,6 +17,7 @@ EXPORT = "/userdata.v1.UserDataService/ExportUserData"
 IMPORT = "/userdata.v1.ImportService/ImportUserData"
 HEALTH = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 Address = tuple[str, int]
 Headers = list[tuple[str, str]]
@@ -54,12 +55,14 @@ class Wire:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(5)
+        self.is_accepted = False
         try:
             self.socket.bind((source, 0))
             self.socket.connect(address)
+            self.socket.setblocking(False)
+            self.is_accepted = True
         except OSError as error:
             self._ended(f"no connection: {error.strerror or error}")
-        self.socket.setblocking(False)
 
     def start(self, **settings: int) -> bytes:
         """The preface and SETTINGS, as bytes; `INITIAL_WINDOW_SIZE=0` and the like are settings."""
@@ -80,9 +83,9 @@ class Wire:
         fields = call_headers(path, self.credentials if credentials else ())
         return HeadersFrame(stream, self.encoder.encode(fields), flags=["END_HEADERS", *flags]).serialize()
 
-    def call(self, stream: int, path: str, body: bytes) -> bytes:
+    def call(self, stream: int, path: str, body: bytes, credentials: bool = True) -> bytes:
         """A whole call."""
-        return self.head(stream, path) + DataFrame(stream, body, flags=["END_STREAM"]).serialize()
+        return self.head(stream, path, credentials=credentials) + DataFrame(stream, body, flags=["END_STREAM"]).serialize()
 
     def send(self, data: bytes, patience: float = 0.05) -> bool:
         """Sends all of it, and reads meanwhile; or False, once the server has not taken any for as long as `patience`, or is gone."""

@@ -143,6 +143,34 @@ async fn an_idle_server_stops_at_once_and_a_silent_connection_does_not_hold_it(m
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_watches_health_is_told_that_the_server_stops_and_does_not_hold_it() {
+    let mut world = World::start(Engine::Sqlite).await;
+    let mut program = serve(&mut world, &["--drain-timeout", "60s"]).await;
+    let channel = program.channel().await;
+    Rpc::Export.call(&channel, &key_headers(ACME, world.key(ACME)), "anna").await.unwrap();
+    let mut watches = Vec::new();
+    for service in SERVICES {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut watch = HealthClient::new(channel.clone()).watch(request).await.unwrap().into_inner();
+        eventually("the server serves", async || watch.message().await.unwrap().unwrap().status() == ServingStatus::Serving).await;
+        watches.push(watch);
+    }
+
+    program.signal("TERM");
+    for watch in &mut watches {
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    }
+    let (code, took) = program.ended().await;
+    assert_eq!(code, Some(0), "{}", program.stderr());
+    assert!(took < Duration::from_secs(15), "calls that watch have held the exit for {took:?}");
+    for watch in &mut watches {
+        while let Some(told) = watch.message().await.unwrap() {
+            assert_eq!(told.status(), ServingStatus::NotServing);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_gets_the_end_of_an_export_that_the_server_is_done_with_before_it_stops() {
     let mut world = World::start(Engine::Sqlite).await;
     import_anna(&world, 8_000).await;

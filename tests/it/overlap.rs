@@ -1,7 +1,16 @@
 //! Calls for the same user that overlap, and requests whose numbers or amounts are extreme.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
 use futures::future::join_all;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
@@ -146,6 +155,37 @@ async fn on_postgres_calls_that_wait_for_one_user_hold_up_neither_health_nor_rev
     for outcome in join_all(waiting).await {
         outcome.unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_calls_that_leave_while_they_wait_for_one_user_do_not_take_the_connections_of_others() {
+    const FLOOD: usize = 16;
+    let world = World::start_with(Engine::Postgres, |config| config.storage.database_max_connections = 8).await;
+    let (channel, mut hurried, other) = (world.channel().await, key_headers(ACME, world.key(ACME)), key_headers(OTHER, world.key(OTHER)));
+    hurried.insert("grpc-timeout", "100m".parse().unwrap());
+    let lock = lock_of_anna(&world).await;
+    let left = Arc::new(AtomicUsize::new(0));
+    let flood = (0..FLOOD).map(|_| {
+        let (channel, hurried, left) = (channel.clone(), hurried.clone(), Arc::clone(&left));
+        tokio::spawn(async move {
+            while Rpc::DeleteMessages.call(&channel, &hurried, "anna").await.is_err() {
+                left.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let flood: Vec<_> = flood.collect();
+    eventually("many have left", async || left.load(Ordering::Relaxed) > 5 * FLOOD).await;
+    // The connection of one that has left comes back after a second or two.
+    let calls = async {
+        for _ in 0..10 {
+            Rpc::Import.call(&channel, &other, "berta").await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(3), calls).await.expect("calls of another application wait for connections");
+    for caller in flood {
+        caller.abort();
+    }
+    lock.rollback().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,21 @@ async fn refusals_come_late_after_too_many_and_a_good_credential_is_believed_at_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_refusal_comes_before_the_callers_deadline_and_is_none_of_that() {
+    let mut world = World::start(Engine::Sqlite).await;
+    world.config.auth.failed_logins = 1;
+    world.restart().await;
+    let (channel, mut bad) = (world.channel().await, key_headers(ACME, "udk_"));
+    bad.insert("grpc-timeout", "4S".parse().unwrap());
+    let begun = Instant::now();
+    for _ in 0..2 {
+        let refused = Rpc::ErasureStatus.call(&channel, &bad, "anna").await.unwrap_err();
+        assert_reason(&refused, Code::Unauthenticated, "ERROR_REASON_CREDENTIAL_NOT_ACCEPTED");
+    }
+    assert!(begun.elapsed() > Duration::from_secs(2), "one refusal too many came after {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_tells_of_it_now_and_then_and_not_what_was_shown() {
     let mut world = World::start(Engine::Sqlite).await;
     world.stop_server().await;

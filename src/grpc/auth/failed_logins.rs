@@ -18,6 +18,8 @@ use tonic::{
     transport::server::{TcpConnectInfo, TlsConnectInfo},
 };
 
+use crate::grpc::deadline::Deadline;
+
 /// [`tonic::Code::Unauthenticated`], as a response has it.
 const UNAUTHENTICATED: &str = "16";
 
@@ -58,11 +60,15 @@ impl FailedLogins {
         })
     }
 
-    /// The answer to a request of this peer: late, if it is one refusal too many.
+    /// The answer to a request of this caller: late, if it is one refusal too many, but before its deadline, of which it would be told instead.
     ///
     /// # Errors
     /// Those of `answer`.
-    pub async fn slow<B, E>(self: Arc<Self>, peer: IpAddr, answer: impl Future<Output = Result<Response<B>, E>>) -> Result<Response<B>, E> {
+    pub async fn slow<B, E>(
+        self: Arc<Self>,
+        Caller { peer, deadline }: Caller,
+        answer: impl Future<Output = Result<Response<B>, E>>,
+    ) -> Result<Response<B>, E> {
         let response = answer.await?;
         if response.headers().get(Status::GRPC_STATUS).is_some_and(|code| code == UNAUTHENTICATED) {
             let now = millis(self.began.elapsed());
@@ -70,7 +76,8 @@ impl FailedLogins {
             self.untold.fetch_add(1, Relaxed);
             if late > 0 {
                 self.tell(peer, now);
-                sleep(Duration::from_millis(late)).await;
+                let most = deadline.map_or(LATEST, |deadline| deadline.left() * 3 / 4);
+                sleep(most.min(Duration::from_millis(late))).await;
             }
         }
         Ok(response)
@@ -91,6 +98,19 @@ impl FailedLogins {
             let refused = self.untold.swap(0, Relaxed);
             tracing::warn!(%peer, refused, "credentials are refused again and again; this peer hears of it late");
         }
+    }
+}
+
+/// Who sent a request, and how long it waits for the answer.
+pub struct Caller {
+    peer: IpAddr,
+    deadline: Option<Deadline>,
+}
+
+impl Caller {
+    /// As the request tells.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        Self { peer: peer(request), deadline: request.extensions().get().copied() }
     }
 }
 

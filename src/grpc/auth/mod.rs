@@ -9,7 +9,7 @@ mod key_ring;
 mod refusal;
 mod verifying_keys;
 
-pub use failed_logins::{FailedLogins, peer};
+pub use failed_logins::{Caller, FailedLogins, peer};
 pub use interceptor::AuthInterceptor;
 pub use issuers::Issuers;
 pub use key_ring::KeyRing;
