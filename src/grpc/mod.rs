@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod auth;
 pub mod caught;
 pub mod client;
+mod codec;
 mod convert;
 pub mod deadline;
 mod delete_user_messages;

@@ -32,7 +32,10 @@ use super::{
 };
 use crate::{
     config::{limits::LimitsConfig, listen::ListenConfig},
-    domain::{limits::MAX_REQUEST_BYTES, principal::Permission},
+    domain::{
+        limits::{MAX_CALL_BYTES, MAX_REQUEST_BYTES},
+        principal::Permission,
+    },
     grpc::{
         Services, arrival,
         auth::{AuthInterceptor, FailedLogins, peer},
@@ -153,7 +156,7 @@ async fn begin(socket: std::net::TcpStream, tls: Option<&Tls>) -> io::Result<(Io
 
 fn routes(services: Services, health: HealthReporter, authenticate: AuthInterceptor) -> Result<Routes, Error> {
     let enter = (InterceptorLayer::new(authenticate), InterceptorLayer::new(services.admit()));
-    let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_CALL_BYTES);
     let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
     let describe = || {
         tonic_reflection::server::Builder::configure()
