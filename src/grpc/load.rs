@@ -17,10 +17,11 @@ use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
+use http::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Request, Status, service::Interceptor};
+use tonic::{Status, body::Body};
 
-use super::status;
+use super::{admission::Held, status};
 use crate::{
     config::limits::LimitsConfig,
     domain::{
@@ -46,7 +47,7 @@ pub(super) struct Room {
     _of_application: OwnedSemaphorePermit,
 }
 
-/// Of a call and of its export, in the extensions of its response: held until the answer is written, or the client is gone.
+/// Of a call and of its export.
 pub(super) type Rooms = Arc<(Arc<Room>, Room)>;
 
 /// The key that calls; or the user, who has none.
@@ -59,8 +60,8 @@ enum Caller {
 impl Load {
     pub(super) fn within(limits: &LimitsConfig) -> Self {
         Self {
-            calls: Bound::of(limits.max_calls, limits.max_calls_per_application),
-            exports: Bound::of(limits.max_exports, limits.max_exports_per_application),
+            calls: Bound::of("calls", limits.max_calls, limits.max_calls_per_application),
+            exports: Bound::of("exports", limits.max_exports, limits.max_exports_per_application),
             of_applications: Rates::of(limits.rate_per_application),
             of_keys: Rates::of(limits.rate_per_key),
         }
@@ -84,18 +85,27 @@ impl Load {
     pub(super) fn export(&self, application: &ApplicationId) -> Result<Room, Status> {
         self.exports.enter(application)
     }
+
+    /// Lets a call in whose principal is known: its handler finds the room in the extensions.
+    pub(super) fn admit(&self, request: &mut Request<Body>) -> Result<Held, Status> {
+        let principal = request.extensions().get::<Principal>().ok_or_else(status::unauthenticated)?;
+        let room = Arc::new(self.call(principal)?);
+        request.extensions_mut().insert(Arc::clone(&room));
+        Ok(Held::new(room))
+    }
 }
 
 /// How many may be there at once, and how many of one application. Of applications there are as many as have credentials.
 struct Bound {
+    what: &'static str,
     all: Arc<Semaphore>,
     each: usize,
     of: Mutex<HashMap<ApplicationId, Arc<Semaphore>>>,
 }
 
 impl Bound {
-    fn of(all: u32, each: u32) -> Self {
-        Self { all: Arc::new(Semaphore::new(all as usize)), each: each as usize, of: Mutex::default() }
+    fn of(what: &'static str, all: u32, each: u32) -> Self {
+        Self { what, all: Arc::new(Semaphore::new(all as usize)), each: each as usize, of: Mutex::default() }
     }
 
     fn enter(&self, application: &ApplicationId) -> Result<Room, Status> {
@@ -106,8 +116,9 @@ impl Bound {
                 None => Arc::clone(of.entry(application.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each)))),
             }
         };
-        let own = own.try_acquire_owned().map_err(|_| status::share_in_use())?;
-        let all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| status::overloaded())?;
+        let share = || status::share_in_use(&format!("the application has as many {} at once as it may", self.what));
+        let own = own.try_acquire_owned().map_err(|_| share())?;
+        let all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| status::overloaded(self.what))?;
         Ok(Room { _of_server: all, _of_application: own })
     }
 }
@@ -127,25 +138,6 @@ impl<K: Hash + Eq + Clone> Rates<K> {
             limiter.retain_recent();
         }
         limiter.check_key(&who()).map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
-    }
-}
-
-/// Lets calls in, behind [`AuthInterceptor`](super::auth::AuthInterceptor): what of the request's extensions is the handler's holds the room.
-#[derive(Clone)]
-pub struct LoadInterceptor(Arc<Load>);
-
-impl LoadInterceptor {
-    pub(super) fn new(load: Arc<Load>) -> Self {
-        Self(load)
-    }
-}
-
-impl Interceptor for LoadInterceptor {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let principal = request.extensions().get::<Principal>().ok_or_else(status::unauthenticated)?;
-        let room = self.0.call(principal)?;
-        request.extensions_mut().insert(Arc::new(room));
-        Ok(request)
     }
 }
 

@@ -1,5 +1,6 @@
 //! All that knows tonic and prost. Absent on purpose: SQL, and what an operation does.
 
+pub mod admission;
 pub mod arrival;
 pub mod auth;
 pub mod caught;
@@ -16,7 +17,7 @@ mod frame_stream;
 mod get_erasure_status;
 mod heavy_work;
 mod import_user_data;
-pub mod load;
+mod load;
 pub mod methods;
 pub mod pace;
 pub mod proto;

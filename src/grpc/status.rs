@@ -61,15 +61,15 @@ pub fn draining() -> Status {
     try_again(Code::Unavailable, ErrorReason::Draining, message, DRAIN_RETRY)
 }
 
-/// The answer to a call that the server has no room for.
-pub fn overloaded() -> Status {
-    let message = "the server has as many calls as it takes; try again, at another replica if there is one";
-    try_again(Code::Unavailable, ErrorReason::Overloaded, message, LOAD_RETRY)
+/// The answer to a call that the server has no room for, with what it has so many of.
+pub fn overloaded(what: &str) -> Status {
+    let message = format!("the server has as many {what} as it takes; try again, at another replica if there is one");
+    try_again(Code::Unavailable, ErrorReason::Overloaded, &message, LOAD_RETRY)
 }
 
-/// The answer to a call of an application that has its share of what the server can do.
-pub fn share_in_use() -> Status {
-    too_many("the application has as many calls at once as it may", LOAD_RETRY)
+/// The answer to a call of an application that has its share of what the server can do, with the reason.
+pub fn share_in_use(reason: &str) -> Status {
+    too_many(reason, LOAD_RETRY)
 }
 
 /// The answer to a call that comes too often, with the reason, and after which time it does not any more.

@@ -155,7 +155,7 @@ async fn begin(socket: std::net::TcpStream, tls: Option<&Tls>) -> io::Result<(Io
 }
 
 fn routes(services: Services, health: HealthReporter, authenticate: AuthInterceptor) -> Result<Routes, Error> {
-    let enter = (InterceptorLayer::new(authenticate), InterceptorLayer::new(services.admit()));
+    let enter = (InterceptorLayer::new(authenticate), services.admit());
     let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_CALL_BYTES);
     let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
     let describe = || {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use prost::{Message, encoding::encode_varint};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, body::Body, service::InterceptorLayer};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service, ServiceExt};
 use userdata::{
     config::limits::LimitsConfig,
@@ -150,13 +150,13 @@ async fn call(services: &Services, method: &str, message: &[u8]) -> Code {
         .extension(principal)
         .body(Body::new(Full::new(body.freeze()).map_err(|never| match never {})))
         .unwrap();
-    let layers = (CallLogLayer::new(Arc::clone(&methods())), InterceptorLayer::new(services.admit()));
+    let log = CallLogLayer::new(Arc::clone(&methods()));
     if method.starts_with("Import") {
         let imports = ImportServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
-        answer(layers.layer(imports), request).await
+        answer((log, services.admit()).layer(imports), request).await
     } else {
         let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_CALL_BYTES);
-        answer(layers.layer(users), request).await
+        answer((log, services.admit()).layer(users), request).await
     }
 }
 

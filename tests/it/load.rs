@@ -19,7 +19,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 use userdata::{
     domain::principal::Permission,
-    grpc::proto::{ExportUserDataRequest, ExportUserDataResponse},
+    grpc::proto::{ExportUserDataRequest, ExportUserDataResponse, ImportUserDataRequest, Memory},
 };
 
 use crate::{
@@ -40,6 +40,7 @@ on_both_engines!(
     the_end_of_an_export_that_nobody_reads_holds_its_place_until_it_is_cut,
     a_client_that_takes_nothing_is_cut_and_its_connection_is_not,
     a_client_that_takes_nothing_is_cut_after_its_deadline_whatever_the_floor,
+    the_answer_to_an_import_that_nobody_reads_holds_its_place,
 );
 
 /// What frames one at a time do not fit into.
@@ -309,6 +310,22 @@ async fn a_client_that_takes_nothing_is_cut_after_its_deadline_whatever_the_floo
     assert_is_cut(&mut body).await;
     let (channel, (acme, _)) = (world.channel().await, keys(&world));
     Rpc::Export.call(&channel, &acme, "nobody").await.unwrap();
+}
+
+async fn the_answer_to_an_import_that_nobody_reads_holds_its_place(mut world: World) {
+    (world.config.limits.max_calls, world.config.limits.max_calls_per_application) = (1, 1);
+    world.restart().await;
+    let (channel, (_, other)) = (world.channel().await, keys(&world));
+    let mut import = RawCall::begin_on(connect(&world, SMALL_WINDOW).await, &world, ACME, IMPORT, None).await;
+    // None of them is good, and that fills more than is given out at once.
+    import.send(&ImportUserDataRequest { user_token: "anna".into(), memories: vec![Memory::default(); 1_000], ..Default::default() }, true);
+    let unread = (&mut import.response).await.unwrap();
+    for _ in 0..20 {
+        let refused = Rpc::ErasureStatus.call(&channel, &other, "anna").await.expect_err("the place of an unread answer is given away");
+        assert_refused(&refused, Code::Unavailable, "ERROR_REASON_OVERLOADED");
+    }
+    drop((unread, import));
+    eventually("there is room again", async || Rpc::ErasureStatus.call(&channel, &other, "anna").await.is_ok()).await;
 }
 
 /// Asserts that a stream ends by a reset though its client gives back nothing of the window.
