@@ -8,10 +8,10 @@ use super::duration;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitsConfig {
-    /// Longest time for a call, save exports and imports; a caller may ask for less (`grpc-timeout`).
+    /// Longest time for a call, save exports, imports and reflection; a caller may ask for less (`grpc-timeout`).
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse_positive)]
     pub max_call_duration: Duration,
-    /// Longest time for an export or an import; an export goes on from its last resume token.
+    /// Longest time for an export, an import or a reflection stream; an export goes on from its last resume token.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_positive)]
     pub max_stream_duration: Duration,
     /// Calls that run at once, exports and imports among them.

@@ -15,6 +15,9 @@ pub const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// The largest request of a call that has only one: many times what any field of it may be.
 pub const MAX_CALL_BYTES: usize = 64 * 1024;
 
+/// The largest request of a call that needs no credential.
+pub const MAX_STRANGERS_BYTES: usize = 4 * 1024;
+
 /// How many elements the lists of one request of an import hold, those of lists in lists among them: several times what 256 KiB of the
 /// smallest records have.
 pub const MAX_ELEMENTS: usize = 50_000;

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::proto::ErrorReason;
 use crate::{
     domain::{
-        limits::{MAX_CALL_BYTES, MAX_ELEMENTS, MAX_REQUEST_BYTES},
+        limits::{MAX_CALL_BYTES, MAX_ELEMENTS, MAX_REQUEST_BYTES, MAX_STRANGERS_BYTES},
         principal::NotPermitted,
         violation::{Complaint, FieldViolation},
     },
@@ -67,7 +67,7 @@ pub fn overloaded(what: &str) -> Status {
     try_again(Code::Unavailable, ErrorReason::Overloaded, &message, LOAD_RETRY)
 }
 
-/// The answer to a call of an application that has its share of what the server can do, with the reason.
+/// The answer to a call of an application or a peer that has its share of what the server can do, with the reason.
 pub fn share_in_use(reason: &str) -> Status {
     too_many(reason, LOAD_RETRY)
 }
@@ -124,14 +124,14 @@ pub(super) fn too_many_elements() -> Status {
 /// The answer to a stream of requests that cannot be read on: what the transport says of it, or that a request was too large.
 pub fn unreadable(status: Status, request: &str) -> Status {
     match status.code() {
-        Code::OutOfRange => too_large(request, MAX_REQUEST_BYTES),
+        Code::OutOfRange => too_large(request, &format!("{MAX_REQUEST_BYTES} bytes")),
         Code::InvalidArgument => invalid(vec![FieldViolation::new(request, Complaint::TooManyElements { limit: MAX_ELEMENTS })]),
         _ => status,
     }
 }
 
-fn too_large(request: &str, limit: usize) -> Status {
-    let message = format!("{request} is larger than {limit} bytes; send less in one request");
+fn too_large(request: &str, limit: &str) -> Status {
+    let message = format!("{request} is larger than {limit}; send less in one request");
     with_reason(Code::ResourceExhausted, ErrorReason::LimitExceeded, message, |_| ())
 }
 
@@ -140,7 +140,9 @@ pub fn with_reasons<B>(mut response: http::Response<B>) -> http::Response<B> {
     let status = match Status::from_header_map(response.headers()) {
         Some(status) if status.details().is_empty() => match status.code() {
             // Those of imports come from their handler.
-            Code::OutOfRange => too_large("the request", MAX_CALL_BYTES),
+            Code::OutOfRange => {
+                too_large("the request", &format!("{MAX_CALL_BYTES} bytes, or, of health and reflection, {MAX_STRANGERS_BYTES}"))
+            }
             // What is unforeseen here has details: this is what tonic says of bytes that are no message.
             Code::Internal => {
                 let message = "the request is not a message of this contract; generate the client from its proto files";

@@ -2,9 +2,10 @@
 
 use prost_types::Timestamp;
 use tonic::{Code, Request, Status, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 use userdata::{
-    domain::limits::{MAX_CALL_BYTES, MAX_ELEMENTS},
+    domain::limits::{MAX_CALL_BYTES, MAX_ELEMENTS, MAX_STRANGERS_BYTES},
     grpc::proto::{
         Assistant, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, Episode, ExportUserDataRequest, Feedback,
         GetErasureStatusRequest, ImportUserDataRequest, Memory, Message, MessagePart, RawPart, ScopedDeleteRequest, Session, TextPart,
@@ -509,6 +510,8 @@ async fn a_request_that_is_too_large_or_no_message_changes_nothing(world: World)
     assert_too_large(client.users.scoped_delete(scoped).await.unwrap_err());
     let longer = format!("{BAD}{}", "x".repeat(MAX_CALL_BYTES));
     assert_too_large(client.users.get_erasure_status(GetErasureStatusRequest { user_token: longer }).await.unwrap_err());
+    let service = format!("{BAD}{}", "x".repeat(MAX_STRANGERS_BYTES));
+    assert_too_large(HealthClient::new(world.channel().await).check(HealthCheckRequest { service }).await.unwrap_err());
 
     // Field 1 is a text everywhere; these bytes are none.
     let (channel, key) = (world.channel().await, key_headers(ACME, world.key(ACME)));
