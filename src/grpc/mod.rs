@@ -25,5 +25,6 @@ mod scoped_delete;
 mod service;
 pub mod status;
 mod unread;
+mod weighed;
 
 pub use service::Services;

@@ -66,6 +66,12 @@ impl Services {
         let load = Arc::clone(&self.load);
         AdmitLayer::new(move |request| load.admit(request))
     }
+
+    /// What lets imports in, likewise.
+    pub fn admit_imports(&self) -> AdmitLayer<impl Fn(&mut http::Request<Body>) -> Result<Held, Status> + Clone + use<>> {
+        let load = Arc::clone(&self.load);
+        AdmitLayer::new(move |request| load.admit_import(request))
+    }
 }
 
 /// A request whose caller is known and permitted to do such things at all.

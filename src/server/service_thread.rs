@@ -158,7 +158,8 @@ async fn begin(socket: std::net::TcpStream, tls: Option<&Tls>) -> io::Result<(Io
 }
 
 fn routes(services: Services, health: HealthReporter, strangers: Strangers, authenticate: AuthInterceptor) -> Result<Routes, Error> {
-    let enter = (InterceptorLayer::new(authenticate), services.admit());
+    let authenticate = InterceptorLayer::new(authenticate);
+    let (enter, enter_imports) = ((authenticate.clone(), services.admit()), (authenticate, services.admit_imports()));
     let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_CALL_BYTES);
     let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
     let describe = || {
@@ -172,6 +173,6 @@ fn routes(services: Services, health: HealthReporter, strangers: Strangers, auth
         .add_service(strangers.layer(describe().build_v1()?.max_decoding_message_size(MAX_STRANGERS_BYTES)))
         .add_service(strangers.layer(describe().build_v1alpha()?.max_decoding_message_size(MAX_STRANGERS_BYTES)))
         .add_service(enter.layer(users))
-        .add_service(enter.layer(imports));
+        .add_service(enter_imports.layer(imports));
     Ok(routes.prepare())
 }

@@ -153,7 +153,7 @@ async fn call(services: &Services, method: &str, message: &[u8]) -> Code {
     let log = CallLogLayer::new(Arc::clone(&methods()));
     if method.starts_with("Import") {
         let imports = ImportServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
-        answer((log, services.admit()).layer(imports), request).await
+        answer((log, services.admit_imports()).layer(imports), request).await
     } else {
         let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_CALL_BYTES);
         answer((log, services.admit()).layer(users), request).await
