@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_client(false)
         .out_dir(servers)
+        .codec_path("crate::grpc::codec::BoundedCodec")
         .extern_path(".userdata.v1.ExportUserDataResponse", "crate::grpc::export_frame::ExportFrame")
         .extern_path(".userdata.v1", "crate::grpc::proto")
         .compile_fds(descriptors)?;

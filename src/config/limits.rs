@@ -8,10 +8,10 @@ use super::duration;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitsConfig {
-    /// Longest time for a call, save exports and imports; a caller may ask for less (`grpc-timeout`).
+    /// Longest time for a call, save exports, imports and reflection; a caller may ask for less (`grpc-timeout`).
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse_positive)]
     pub max_call_duration: Duration,
-    /// Longest time for an export or an import, 24h at most; an export goes on from its last resume token.
+    /// Longest time for an export, an import or a reflection stream, 24h at most; an export goes on from its last resume token.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse_of_stream)]
     pub max_stream_duration: Duration,
     /// Calls that run at once, exports and imports among them.
@@ -26,6 +26,12 @@ pub struct LimitsConfig {
     /// Of these, exports of one application: one whose client takes nothing holds up to 2 MiB.
     #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_exports_per_application: u32,
+    /// Bytes of imports that have arrived and are not dealt with; the import that goes beyond is ended.
+    #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = clap::value_parser!(u32).range(16_777_216..))]
+    pub max_import_bytes: u32,
+    /// Of these, bytes of one application.
+    #[arg(long, value_name = "BYTES", default_value = "134217728", value_parser = clap::value_parser!(u32).range(16_777_216..))]
+    pub max_import_bytes_per_application: u32,
     /// Calls in a second of one application, and as many at once after a pause; without it, any number.
     #[arg(long, value_name = "N")]
     pub rate_per_application: Option<NonZeroU32>,

@@ -17,6 +17,16 @@ pub const MAX_RECORD_BYTES: usize = 896 * 1024;
 /// The largest request: room for the largest record, and for one too large to be told what is wrong with it.
 pub const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 
+/// The largest request of a call that has only one: many times what any field of it may be.
+pub const MAX_CALL_BYTES: usize = 64 * 1024;
+
+/// The largest request of a call that needs no credential.
+pub const MAX_STRANGERS_BYTES: usize = 4 * 1024;
+
+/// How many elements the lists of one request of an import hold, those of lists in lists among them: several times what 256 KiB of the
+/// smallest records have.
+pub const MAX_ELEMENTS: usize = 50_000;
+
 /// How deep JSON may be nested.
 pub const MAX_JSON_DEPTH: usize = 128;
 

@@ -40,6 +40,12 @@ pub enum Complaint {
         /// What is wrong with it, without its content.
         problem: String,
     },
+    /// More elements than one request may hold.
+    #[error("holds more than {limit} elements in its lists; send its records in several requests")]
+    TooManyElements {
+        /// How many it may hold.
+        limit: usize,
+    },
     /// Any other rule.
     #[error("{0}")]
     Rule(&'static str),

@@ -30,25 +30,28 @@ struct Arriving {
 
 /// Where in a message the next byte belongs: behind so many of the five that say its length, or so many before its end.
 #[derive(Default)]
-struct Place {
+pub(super) struct Place {
     prefix: u8,
     left: u32,
+    begun: usize,
 }
 
 impl Place {
     /// Goes on by these bytes; tells whether a message ends in them.
-    fn pass(&mut self, mut bytes: &[u8]) -> bool {
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) -> bool {
         let mut has_ended = false;
         while let Some((first, rest)) = bytes.split_first() {
             if self.prefix < 5 {
                 // The first of the five is a flag, and four shifts push it out.
                 self.left = self.left << 8 | u32::from(*first);
                 self.prefix += 1;
+                self.begun += 1;
                 bytes = rest;
             }
             if self.prefix == 5 {
                 let passed = bytes.len().min(self.left as usize);
                 bytes = &bytes[passed..];
+                self.begun += passed;
                 self.left -= u32::try_from(passed).unwrap_or(self.left);
                 if self.left == 0 {
                     *self = Self::default();
@@ -57,6 +60,11 @@ impl Place {
             }
         }
         has_ended
+    }
+
+    /// How much of a message has been passed that has not ended.
+    pub(super) fn begun(&self) -> usize {
+        self.begun
     }
 }
 
@@ -107,9 +115,11 @@ mod tests {
             let (mut at, mut ends) = (0, Vec::new());
             for part in bytes.chunks(step) {
                 at += part.len();
+                let begin = [0, 8, 13].into_iter().rfind(|begin| *begin <= at).unwrap();
                 if place.pass(part) {
                     ends.push(at);
                 }
+                assert_eq!(place.begun(), if at == bytes.len() { 0 } else { at - begin }, "{step}");
             }
             let mut expected: Vec<_> = [8, 13, bytes.len()].map(|end: usize| (end.div_ceil(step) * step).min(bytes.len())).to_vec();
             expected.dedup();

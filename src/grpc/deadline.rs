@@ -1,4 +1,4 @@
-//! The deadline of a call: the caller's, `grpc-timeout`, or the longest time that the server gives to a call of the contract. It bounds the
+//! The deadline of a call: the caller's, `grpc-timeout`, or the longest time that the server gives to such a call. It bounds the
 //! work of a call, that of its stream too, and answers DEADLINE_EXCEEDED. What works for the call is dropped then, save what must come to its
 //! end (`repository::in_own_task`). Handlers find it in the request's extensions, for work in other tasks: nobody asks for the body of a
 //! client that stopped reading. How long the answer may be on its way is told by `pace`, which finds it in those of the response.
@@ -14,13 +14,14 @@ use std::{
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::{proto, status};
+use super::{methods::served, status};
 use crate::config::limits::LimitsConfig;
+
+/// Has no other end than that of the server.
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 /// How long the caller waits at the most: up to 8 digits and a unit. What is not that is no deadline, as in tonic.
 fn timeout(header: &HeaderValue) -> Option<Duration> {
@@ -74,18 +75,11 @@ impl Deadline {
 pub struct DeadlineLayer(Arc<HashMap<String, Duration>>);
 
 impl DeadlineLayer {
-    /// With the longest times of the settings, by method; health may be watched and the server asked about itself for ever.
+    /// With the longest times of the settings, by method; health may be watched for ever.
     pub fn new(limits: &LimitsConfig) -> Self {
-        let mut maxima = HashMap::new();
-        // What is compiled in can be read.
-        for file in FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap_or_default().file {
-            for (service, method) in file.service.iter().flat_map(|service| service.method.iter().map(move |method| (service, method))) {
-                let is_stream = method.client_streaming() || method.server_streaming();
-                let maximum = if is_stream { limits.max_stream_duration } else { limits.max_call_duration };
-                maxima.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()), maximum);
-            }
-        }
-        Self(Arc::new(maxima))
+        let bounded = served().filter(|(path, _)| path != WATCH);
+        let maximum = |is_stream| if is_stream { limits.max_stream_duration } else { limits.max_call_duration };
+        Self(Arc::new(bounded.map(|(path, is_stream)| (path, maximum(is_stream))).collect()))
     }
 }
 
@@ -128,7 +122,7 @@ where
     }
 }
 
-/// A deadline; boxed, for health and reflection have none.
+/// A deadline; boxed, for it is large.
 type Timer = Option<Pin<Box<Sleep>>>;
 
 /// Whether the deadline has passed. The clock is asked too, for a timer may ring a millisecond late.

@@ -17,10 +17,11 @@ use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
+use http::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Request, Status, service::Interceptor};
+use tonic::{Status, body::Body};
 
-use super::status;
+use super::{admission::Held, status, weighed::Weighed};
 use crate::{
     config::limits::LimitsConfig,
     domain::{
@@ -36,17 +37,33 @@ const FORGET_EVERY: u32 = 1024;
 pub(super) struct Load {
     calls: Bound,
     exports: Bound,
+    import_bytes: Bound,
     of_applications: Rates<ApplicationId>,
     of_keys: Rates<Caller>,
 }
 
-/// Room for a call or an export, free again when it is dropped.
+/// Room for a call, an export or bytes, free again when it is dropped.
 pub(super) struct Room {
-    _of_server: OwnedSemaphorePermit,
-    _of_application: OwnedSemaphorePermit,
+    of_server: OwnedSemaphorePermit,
+    of_application: OwnedSemaphorePermit,
 }
 
-/// Of a call and of its export, in the extensions of its response: held until the answer is written, or the client is gone.
+impl Room {
+    /// Takes in more room of the same kind and application.
+    pub(super) fn add(&mut self, more: Self) {
+        self.of_server.merge(more.of_server);
+        self.of_application.merge(more.of_application);
+    }
+
+    /// Frees what is more than this.
+    pub(super) fn shrink_to(&mut self, number: usize) {
+        for permit in [&mut self.of_server, &mut self.of_application] {
+            drop(permit.split(permit.num_permits().saturating_sub(number)));
+        }
+    }
+}
+
+/// Of a call and of its export.
 pub(super) type Rooms = Arc<(Arc<Room>, Room)>;
 
 /// The key that calls; or the user, who has none.
@@ -59,8 +76,9 @@ enum Caller {
 impl Load {
     pub(super) fn within(limits: &LimitsConfig) -> Self {
         Self {
-            calls: Bound::of(limits.max_calls, limits.max_calls_per_application),
-            exports: Bound::of(limits.max_exports, limits.max_exports_per_application),
+            calls: Bound::of("calls", limits.max_calls, limits.max_calls_per_application),
+            exports: Bound::of("exports", limits.max_exports, limits.max_exports_per_application),
+            import_bytes: Bound::of("bytes of imports", limits.max_import_bytes, limits.max_import_bytes_per_application),
             of_applications: Rates::of(limits.rate_per_application),
             of_keys: Rates::of(limits.rate_per_key),
         }
@@ -68,7 +86,7 @@ impl Load {
 
     /// Room for a call of `principal`.
     fn call(&self, principal: &Principal) -> Result<Room, Status> {
-        let room = self.calls.enter(principal.application())?;
+        let room = self.calls.enter(principal.application(), 1)?;
         let caller = || match principal {
             Principal::ApiKey { key_id, .. } => Caller::Key(key_id.clone()),
             Principal::User { application, user_token } => Caller::User(application.clone(), user_token.clone()),
@@ -82,23 +100,47 @@ impl Load {
 
     /// Room for an export, beside that for its call.
     pub(super) fn export(&self, application: &ApplicationId) -> Result<Room, Status> {
-        self.exports.enter(application)
+        self.exports.enter(application, 1)
+    }
+
+    /// Room for bytes of an import.
+    pub(super) fn bytes(&self, application: &ApplicationId, number: usize) -> Result<Room, Status> {
+        self.import_bytes.enter(application, u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    /// Lets a call in whose principal is known: its handler finds the room in the extensions.
+    pub(super) fn admit(&self, request: &mut Request<Body>) -> Result<Held, Status> {
+        let principal = request.extensions().get::<Principal>().ok_or_else(status::unauthenticated)?;
+        let room = Arc::new(self.call(principal)?);
+        request.extensions_mut().insert(Arc::clone(&room));
+        Ok(Held::new(room))
+    }
+
+    /// The same for an import, whose bytes count from now on.
+    pub(super) fn admit_import(self: &Arc<Self>, request: &mut Request<Body>) -> Result<Held, Status> {
+        let held = self.admit(request)?;
+        if let Some(application) = request.extensions().get().map(Principal::application).cloned() {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = Body::new(Weighed::new(body, Arc::clone(self), application));
+        }
+        Ok(held)
     }
 }
 
 /// How many may be there at once, and how many of one application. Of applications there are as many as have credentials.
 struct Bound {
+    what: &'static str,
     all: Arc<Semaphore>,
     each: usize,
     of: Mutex<HashMap<ApplicationId, Arc<Semaphore>>>,
 }
 
 impl Bound {
-    fn of(all: u32, each: u32) -> Self {
-        Self { all: Arc::new(Semaphore::new(all as usize)), each: each as usize, of: Mutex::default() }
+    fn of(what: &'static str, all: u32, each: u32) -> Self {
+        Self { what, all: Arc::new(Semaphore::new(all as usize)), each: each as usize, of: Mutex::default() }
     }
 
-    fn enter(&self, application: &ApplicationId) -> Result<Room, Status> {
+    fn enter(&self, application: &ApplicationId, number: u32) -> Result<Room, Status> {
         let own = {
             let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
             match of.get(application) {
@@ -106,9 +148,10 @@ impl Bound {
                 None => Arc::clone(of.entry(application.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each)))),
             }
         };
-        let own = own.try_acquire_owned().map_err(|_| status::share_in_use())?;
-        let all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| status::overloaded())?;
-        Ok(Room { _of_server: all, _of_application: own })
+        let share = || status::share_in_use(&format!("the application has as many {} at once as it may", self.what));
+        let own = own.try_acquire_many_owned(number).map_err(|_| share())?;
+        let all = Arc::clone(&self.all).try_acquire_many_owned(number).map_err(|_| status::overloaded(self.what))?;
+        Ok(Room { of_server: all, of_application: own })
     }
 }
 
@@ -127,25 +170,6 @@ impl<K: Hash + Eq + Clone> Rates<K> {
             limiter.retain_recent();
         }
         limiter.check_key(&who()).map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
-    }
-}
-
-/// Lets calls in, behind [`AuthInterceptor`](super::auth::AuthInterceptor): what of the request's extensions is the handler's holds the room.
-#[derive(Clone)]
-pub struct LoadInterceptor(Arc<Load>);
-
-impl LoadInterceptor {
-    pub(super) fn new(load: Arc<Load>) -> Self {
-        Self(load)
-    }
-}
-
-impl Interceptor for LoadInterceptor {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let principal = request.extensions().get::<Principal>().ok_or_else(status::unauthenticated)?;
-        let room = self.0.call(principal)?;
-        request.extensions_mut().insert(Arc::new(room));
-        Ok(request)
     }
 }
 

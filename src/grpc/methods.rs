@@ -3,12 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use prost::Message;
-use prost_types::FileDescriptorSet;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
 use super::proto::DESCRIPTORS;
 
-/// The paths of all methods that are served: of the contract, of health, of reflection.
-pub fn methods() -> Arc<HashSet<String>> {
+/// The paths of all methods that are served, of the contract, of health, of reflection; and whether they are streams.
+pub(super) fn served() -> impl Iterator<Item = (String, bool)> {
     let served = [
         DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -17,13 +17,19 @@ pub fn methods() -> Arc<HashSet<String>> {
     ];
     // All were generated with the program: they can be read.
     let files = served.into_iter().filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(|set| set.file);
-    let mut paths = HashSet::new();
-    for file in files {
-        for service in &file.service {
-            paths.extend(service.method.iter().map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())));
-        }
-    }
-    Arc::new(paths)
+    files.flat_map(|file| {
+        let package = file.package().to_owned();
+        file.service.into_iter().flat_map(move |service| {
+            let prefix = format!("/{package}.{}", service.name());
+            let is_stream = |method: &MethodDescriptorProto| method.client_streaming() || method.server_streaming();
+            service.method.into_iter().map(move |method| (format!("{prefix}/{}", method.name()), is_stream(&method)))
+        })
+    })
+}
+
+/// The paths.
+pub fn methods() -> Arc<HashSet<String>> {
+    Arc::new(served().map(|(path, _)| path).collect())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! How fast a client must take an answer. Where it is slower than the floor, its stream ends with a status between two messages. A client that
 //! takes nothing at all is not told anything: hyper asks for more of a body only when what there was is on its way, so the body cannot end
 //! such a stream. Its task can: [`StreamExecutor`] drops it, which resets the one stream, and with it goes all that worked for it. An answer
-//! ends only when what h2 keeps of it is written: until then it is under the floor, and holds its `Rooms`.
+//! ends only when what h2 keeps of it is written: until then it is under the floor, and has its place ([`Held`]).
 
 use std::{
     cell::Cell,
@@ -23,7 +23,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::{deadline::Deadline, load::Rooms, status};
+use super::{admission::Held, deadline::Deadline, status};
 use crate::config::limits::LimitsConfig;
 
 /// How much is given out at once: h2 keeps so much of it, of any stream, whatever its client takes.
@@ -177,7 +177,7 @@ where
         let floor = *this.floor;
         Poll::Ready(response.map(|mut response| {
             let last_words = response.extensions().get().map(|deadline: &Deadline| deadline.at() + LAST_WORDS);
-            let rooms = response.extensions_mut().remove();
+            let held = response.extensions_mut().remove();
             response.map(|inner| PacedBody {
                 inner: Some(inner),
                 rest: Bytes::new(),
@@ -187,7 +187,7 @@ where
                 last: None,
                 floor,
                 last_words,
-                _rooms: rooms,
+                _held: held,
             })
         }))
     }
@@ -252,7 +252,7 @@ pin_project! {
         floor: Floor,
         // When a client that takes nothing is cut whatever the floor.
         last_words: Option<Instant>,
-        _rooms: Option<Rooms>,
+        _held: Option<Held>,
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, body::Body};
 
 use super::{
+    admission::{AdmitLayer, Held},
     deadline::Deadline,
     delete_user_messages::delete_user_messages,
     export_user_data::export_user_data,
@@ -14,7 +15,7 @@ use super::{
     get_erasure_status::{get_erasure_status, needed},
     heavy_work::HeavyWork,
     import_user_data::import_user_data,
-    load::{Load, LoadInterceptor, Room},
+    load::{Load, Room},
     proto::{
         self,
         server::{import_service_server::ImportService, user_data_service_server::UserDataService},
@@ -61,8 +62,15 @@ impl Services {
     }
 
     /// What lets their calls in, once it is known whose they are.
-    pub fn admit(&self) -> LoadInterceptor {
-        LoadInterceptor::new(Arc::clone(&self.load))
+    pub fn admit(&self) -> AdmitLayer<impl Fn(&mut http::Request<Body>) -> Result<Held, Status> + Clone + use<>> {
+        let load = Arc::clone(&self.load);
+        AdmitLayer::new(move |request| load.admit(request))
+    }
+
+    /// What lets imports in, likewise.
+    pub fn admit_imports(&self) -> AdmitLayer<impl Fn(&mut http::Request<Body>) -> Result<Held, Status> + Clone + use<>> {
+        let load = Arc::clone(&self.load);
+        AdmitLayer::new(move |request| load.admit_import(request))
     }
 }
 
@@ -99,7 +107,7 @@ impl UserDataService for Services {
         let frames = export_user_data(self, begun).await?;
         let rooms = frames.rooms();
         let mut response = Response::new(frames);
-        response.extensions_mut().insert(rooms);
+        response.extensions_mut().insert(Held::new(rooms));
         Ok(response)
     }
 

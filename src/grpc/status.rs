@@ -7,7 +7,11 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::proto::ErrorReason;
 use crate::{
-    domain::{limits::MAX_REQUEST_BYTES, principal::NotPermitted, violation::FieldViolation},
+    domain::{
+        limits::{MAX_CALL_BYTES, MAX_ELEMENTS, MAX_REQUEST_BYTES, MAX_STRANGERS_BYTES},
+        principal::NotPermitted,
+        violation::{Complaint, FieldViolation},
+    },
     operations,
     telemetry::Call,
 };
@@ -57,15 +61,15 @@ pub fn draining() -> Status {
     try_again(Code::Unavailable, ErrorReason::Draining, message, DRAIN_RETRY)
 }
 
-/// The answer to a call that the server has no room for.
-pub fn overloaded() -> Status {
-    let message = "the server has as many calls as it takes; try again, at another replica if there is one";
-    try_again(Code::Unavailable, ErrorReason::Overloaded, message, LOAD_RETRY)
+/// The answer to a call that the server has no room for, with what it has so many of.
+pub fn overloaded(what: &str) -> Status {
+    let message = format!("the server has as many {what} as it takes; try again, at another replica if there is one");
+    try_again(Code::Unavailable, ErrorReason::Overloaded, &message, LOAD_RETRY)
 }
 
-/// The answer to a call of an application that has its share of what the server can do.
-pub fn share_in_use() -> Status {
-    too_many("the application has as many calls at once as it may", LOAD_RETRY)
+/// The answer to a call of an application or a peer that has its share of what the server can do, with the reason.
+pub fn share_in_use(reason: &str) -> Status {
+    too_many(reason, LOAD_RETRY)
 }
 
 /// The answer to a call that comes too often, with the reason, and after which time it does not any more.
@@ -112,13 +116,22 @@ pub fn invalid(mut violations: Vec<FieldViolation>) -> Status {
     })
 }
 
-/// The answer to a stream of requests that cannot be read on: what the transport says of it, or that a request was too large.
-pub fn unreadable(status: Status, request: &str) -> Status {
-    if status.code() == Code::OutOfRange { too_large(request) } else { status }
+/// What the codec says of a request with too many elements; which request that is, it does not know ([`unreadable`]).
+pub(super) fn too_many_elements() -> Status {
+    Status::invalid_argument("too many elements")
 }
 
-fn too_large(request: &str) -> Status {
-    let message = format!("{request} is larger than {MAX_REQUEST_BYTES} bytes; send less in one request");
+/// The answer to a stream of requests that cannot be read on: what the transport says of it, or that a request was too large.
+pub fn unreadable(status: Status, request: &str) -> Status {
+    match status.code() {
+        Code::OutOfRange => too_large(request, &format!("{MAX_REQUEST_BYTES} bytes")),
+        Code::InvalidArgument => invalid(vec![FieldViolation::new(request, Complaint::TooManyElements { limit: MAX_ELEMENTS })]),
+        _ => status,
+    }
+}
+
+fn too_large(request: &str, limit: &str) -> Status {
+    let message = format!("{request} is larger than {limit}; send less in one request");
     with_reason(Code::ResourceExhausted, ErrorReason::LimitExceeded, message, |_| ())
 }
 
@@ -126,7 +139,10 @@ fn too_large(request: &str) -> Status {
 pub fn with_reasons<B>(mut response: http::Response<B>) -> http::Response<B> {
     let status = match Status::from_header_map(response.headers()) {
         Some(status) if status.details().is_empty() => match status.code() {
-            Code::OutOfRange => too_large("the request"),
+            // Those of imports come from their handler.
+            Code::OutOfRange => {
+                too_large("the request", &format!("{MAX_CALL_BYTES} bytes, or, of health and reflection, {MAX_STRANGERS_BYTES}"))
+            }
             // What is unforeseen here has details: this is what tonic says of bytes that are no message.
             Code::Internal => {
                 let message = "the request is not a message of this contract; generate the client from its proto files";

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::mpsc};
 
-use super::slots::{Slot, Slots};
+use super::slots::{Full, Slot, Slots};
 
 /// How long no connection is taken after one could not be: out of descriptors, the next cannot either.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +38,8 @@ pub(super) async fn accept(listener: TcpListener, slots: Arc<Slots>, threads: Ve
                         Ok(socket) => break Accepted { socket, peer, slot },
                         Err(error) => tracing::debug!(%peer, %error, "a connection has ended before it began"),
                     },
-                    Err(bound) => complaints.about(&format!("a connection was closed: {bound}")),
+                    Err(Full::InAll) => complaints.about("a connection was closed: there are --max-connections"),
+                    Err(Full::OfPeer) => complaints.about("a connection was closed: its peer has --max-connections-per-peer"),
                 },
                 Err(error) if is_of_one_connection(error.kind()) => tracing::debug!(%error, "a connection has ended before it began"),
                 Err(error) => {

@@ -13,6 +13,7 @@ mod metered;
 mod run;
 mod service_thread;
 mod slots;
+mod strangers;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -17,6 +17,7 @@ use super::{
     file_removal, health, key_refresh, key_sets,
     service_thread::{self, Service},
     slots::{ADMIN_CONNECTIONS, Slots},
+    strangers::Strangers,
 };
 use crate::{
     grpc::{Services, auth::AuthInterceptor},
@@ -57,6 +58,7 @@ impl Server {
         let stores = Stores::new(self.repository.clone(), self.vault);
         let removing = tokio::spawn(file_removal::keep_removing(stores.clone(), stopping.clone()));
         let service = Service {
+            strangers: Strangers::within(&self.config),
             config: self.config,
             tls: self.tls,
             limits: self.limits.clone(),

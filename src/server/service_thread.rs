@@ -28,11 +28,15 @@ use super::{
     Error,
     accept::Accepted,
     connection::{self, Patience, http2},
+    strangers::Strangers,
     tls::Tls,
 };
 use crate::{
     config::{limits::LimitsConfig, listen::ListenConfig},
-    domain::{limits::MAX_REQUEST_BYTES, principal::Permission},
+    domain::{
+        limits::{MAX_CALL_BYTES, MAX_REQUEST_BYTES, MAX_STRANGERS_BYTES},
+        principal::Permission,
+    },
     grpc::{
         Services, arrival,
         auth::{AuthInterceptor, Caller, FailedLogins},
@@ -58,6 +62,7 @@ pub(super) struct Service {
     pub(super) limits: LimitsConfig,
     pub(super) services: Services,
     pub(super) health: HealthReporter,
+    pub(super) strangers: Strangers,
     pub(super) authenticate: AuthInterceptor,
     pub(super) failed_logins: Arc<FailedLogins>,
     /// No new connection or call is taken, and running calls may finish.
@@ -82,7 +87,8 @@ pub(super) fn count() -> usize {
 impl Service {
     /// The same for a listener at which calls that need `admin` are not answered.
     pub(super) fn without_admin(&self) -> Self {
-        Self { authenticate: self.authenticate.clone().withholding(Permission::Admin), ..self.clone() }
+        let authenticate = self.authenticate.clone().withholding(Permission::Admin);
+        Self { authenticate, strangers: Strangers::within(&self.config), ..self.clone() }
     }
 
     /// Serves in a thread of its own.
@@ -105,7 +111,7 @@ impl Service {
     }
 
     async fn serve(self, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> Result<(), Error> {
-        let Self { config, tls, limits, services, health, authenticate, failed_logins, stopping, .. } = self;
+        let Self { config, tls, limits, services, health, strangers, authenticate, failed_logins, stopping, .. } = self;
         let service = ServiceBuilder::new()
             .layer(CallLogLayer::new(methods()))
             .layer(MapResponseLayer::new(status::with_reasons))
@@ -116,7 +122,7 @@ impl Service {
                 let failed_logins = Arc::clone(&failed_logins);
                 service_fn(move |request| Arc::clone(&failed_logins).slow(Caller::of(&request), answer(routes.clone(), request)))
             }))
-            .service(routes(services, health, authenticate)?);
+            .service(routes(services, health, strangers, authenticate)?);
         let http2 = http2(&config);
         let patience = Patience { first_request: config.first_request_timeout, idle: config.idle_timeout };
         let connections = TaskTracker::new();
@@ -151,19 +157,22 @@ async fn begin(socket: std::net::TcpStream, tls: Option<&Tls>) -> io::Result<(Io
     Ok((io, info))
 }
 
-fn routes(services: Services, health: HealthReporter, authenticate: AuthInterceptor) -> Result<Routes, Error> {
-    let enter = (InterceptorLayer::new(authenticate), InterceptorLayer::new(services.admit()));
-    let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+fn routes(services: Services, health: HealthReporter, strangers: Strangers, authenticate: AuthInterceptor) -> Result<Routes, Error> {
+    let authenticate = InterceptorLayer::new(authenticate);
+    let (enter, enter_imports) = ((authenticate.clone(), services.admit()), (authenticate, services.admit_imports()));
+    let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_CALL_BYTES);
     let imports = ImportServiceServer::new(services).max_decoding_message_size(MAX_REQUEST_BYTES);
     let describe = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(HealthServer::new(HealthService::from_health_reporter(health)))
-        .add_service(describe().build_v1()?)
-        .add_service(describe().build_v1alpha()?)
+    let strangers = strangers.admit();
+    let health = HealthServer::new(HealthService::from_health_reporter(health)).max_decoding_message_size(MAX_STRANGERS_BYTES);
+    let routes = Routes::new(strangers.layer(health))
+        .add_service(strangers.layer(describe().build_v1()?.max_decoding_message_size(MAX_STRANGERS_BYTES)))
+        .add_service(strangers.layer(describe().build_v1alpha()?.max_decoding_message_size(MAX_STRANGERS_BYTES)))
         .add_service(enter.layer(users))
-        .add_service(enter.layer(imports));
+        .add_service(enter_imports.layer(imports));
     Ok(routes.prepare())
 }

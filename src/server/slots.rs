@@ -1,4 +1,4 @@
-//! How many connections are open: in all, and of one peer.
+//! How many connections are open, or calls of strangers run: in all, and of one peer.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -9,7 +9,7 @@ use std::{
 /// Places of the listener for calls that need `admin`: its own, so that nobody at the other one takes them.
 pub(super) const ADMIN_CONNECTIONS: u32 = 100;
 
-/// The places that connections take.
+/// The places that they take.
 pub(super) struct Slots {
     max: usize,
     max_per_peer: usize,
@@ -19,11 +19,20 @@ pub(super) struct Slots {
 #[derive(Default)]
 struct Taken {
     total: usize,
-    /// Peers without a connection are not in it.
+    /// Peers without a place are not in it.
     by_peer: HashMap<IpAddr, usize>,
 }
 
-/// The place of one connection, free again when this is dropped.
+/// Which bound is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Full {
+    /// That of all together.
+    InAll,
+    /// That of one peer.
+    OfPeer,
+}
+
+/// The place of one of them, free again when this is dropped.
 pub(super) struct Slot {
     slots: Arc<Slots>,
     peer: IpAddr,
@@ -36,19 +45,19 @@ impl Slots {
         Arc::new(Self { max, max_per_peer, taken: Mutex::default() })
     }
 
-    /// A place for a connection from there, if there is one.
+    /// A place for somebody from there, if there is one.
     ///
     /// # Errors
     /// Which bound is reached.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, &'static str> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
         let peer = peer(address);
         let mut taken = self.taken();
         if taken.total >= self.max {
-            return Err("there are --max-connections");
+            return Err(Full::InAll);
         }
         let of_peer = taken.by_peer.entry(peer).or_default();
         if *of_peer >= self.max_per_peer {
-            return Err("its peer has --max-connections-per-peer");
+            return Err(Full::OfPeer);
         }
         *of_peer += 1;
         taken.total += 1;
@@ -91,9 +100,9 @@ mod tests {
         let take = |address: &str| slots.take(address.parse().unwrap());
         let first = take("10.0.0.1").ok().unwrap();
         let _second = take("::ffff:10.0.0.1").ok().unwrap();
-        assert!(take("10.0.0.1").err().unwrap().contains("per-peer"));
+        assert_eq!(take("10.0.0.1").err(), Some(Full::OfPeer));
         let _third = take("2001:db8::1").ok().unwrap();
-        assert!(!take("2001:db8::2").err().unwrap().contains("per-peer"));
+        assert_eq!(take("2001:db8::2").err(), Some(Full::InAll));
         drop(first);
         let _again = take("2001:db8::ffff:1").ok().unwrap();
         drop(_again);

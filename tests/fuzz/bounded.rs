@@ -44,7 +44,8 @@ pub(crate) fn fuzz(seeds: &[Vec<u8>], target: impl Fn(u8, &[u8]) + RefUnwindSafe
 /// What is measured is the whole program's: inputs take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-fn bounded(run: impl FnOnce()) {
+/// Runs `run`, which has to keep the bounds.
+pub(crate) fn bounded(run: impl FnOnce()) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     MEMORY.reset_peak_usage();
     let (before, began) = (MEMORY.current_usage(), Instant::now());

@@ -1,18 +1,22 @@
 //! Requests, as bytes that the real services decode and answer, on a database and an object store of their own.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use clap::Parser;
 use http_body_util::{BodyExt, Full};
-use prost::Message;
+use prost::{Message, encoding::encode_varint};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, body::Body, service::InterceptorLayer};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service, ServiceExt};
 use userdata::{
     config::limits::LimitsConfig,
     domain::{
+        limits::{MAX_CALL_BYTES, MAX_REQUEST_BYTES},
         principal::{Permission, Principal},
         subject::ApplicationId,
         timestamp::Clock,
@@ -33,7 +37,10 @@ use userdata::{
     vault::Vault,
 };
 
-use crate::{bounded::fuzz, mutant};
+use crate::{
+    bounded::{bounded, fuzz},
+    mutant,
+};
 
 const METHODS: [&str; 5] = [
     "ImportService/ImportUserData",
@@ -55,6 +62,27 @@ fn a_request_is_answered_or_refused() {
         let expected = [Code::Ok, Code::InvalidArgument, Code::Aborted, Code::FailedPrecondition, Code::ResourceExhausted];
         assert!(expected.contains(&code), "a request was answered with {code:?}");
     });
+}
+
+#[test]
+fn a_request_of_nothing_but_empty_elements_is_refused_before_they_are_made() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let services = runtime.block_on(services(folder.path(), &runtime));
+    // Empty conversations, memories, sessions; messages of a conversation; parts of its message.
+    let nested = |tags: &[u8], inner: Vec<u8>| {
+        tags.iter().rev().fold(inner, |inner, tag| {
+            let mut outer = vec![*tag];
+            encode_varint(inner.len() as u64, &mut outer);
+            [outer, inner].concat()
+        })
+    };
+    for (outer, element) in [(&[][..], 0x12), (&[], 0x22), (&[], 0x42), (&[0x12], 0x7a), (&[0x12, 0x7a], 0x2a)] {
+        let message = nested(outer, [element, 0].repeat(MAX_REQUEST_BYTES / 2 - 8));
+        let seen = Mutex::new(None);
+        bounded(|| *seen.lock().unwrap() = Some(runtime.block_on(call(&services, METHODS[0], &message))));
+        assert_eq!(*seen.lock().unwrap(), Some(Code::InvalidArgument), "{outer:?} {element:x}");
+    }
 }
 
 async fn services(folder: &std::path::Path, runtime: &Runtime) -> Services {
@@ -122,11 +150,13 @@ async fn call(services: &Services, method: &str, message: &[u8]) -> Code {
         .extension(principal)
         .body(Body::new(Full::new(body.freeze()).map_err(|never| match never {})))
         .unwrap();
-    let layers = (CallLogLayer::new(Arc::clone(&methods())), InterceptorLayer::new(services.admit()));
+    let log = CallLogLayer::new(Arc::clone(&methods()));
     if method.starts_with("Import") {
-        answer(layers.layer(ImportServiceServer::new(services.clone())), request).await
+        let imports = ImportServiceServer::new(services.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+        answer((log, services.admit_imports()).layer(imports), request).await
     } else {
-        answer(layers.layer(UserDataServiceServer::new(services.clone())), request).await
+        let users = UserDataServiceServer::new(services.clone()).max_decoding_message_size(MAX_CALL_BYTES);
+        answer((log, services.admit()).layer(users), request).await
     }
 }
 

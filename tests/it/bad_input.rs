@@ -2,11 +2,15 @@
 
 use prost_types::Timestamp;
 use tonic::{Code, Request, Status, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
-use userdata::grpc::proto::{
-    Assistant, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, Episode, ExportUserDataRequest, Feedback,
-    ImportUserDataRequest, Memory, Message, MessagePart, RawPart, ScopedDeleteRequest, Session, TextPart, ToolApprovalRequestPart,
-    ToolCallPart, ToolOutput, ToolResultPart, Upload, UploadContent, UploadEmbedding, message_part::Part,
+use userdata::{
+    domain::limits::{MAX_CALL_BYTES, MAX_ELEMENTS, MAX_STRANGERS_BYTES},
+    grpc::proto::{
+        Assistant, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, Episode, ExportUserDataRequest, Feedback,
+        GetErasureStatusRequest, ImportUserDataRequest, Memory, Message, MessagePart, RawPart, ScopedDeleteRequest, Session, TextPart,
+        ToolApprovalRequestPart, ToolCallPart, ToolOutput, ToolResultPart, Upload, UploadContent, UploadEmbedding, message_part::Part,
+    },
 };
 
 use crate::{
@@ -22,6 +26,7 @@ on_both_engines_and_walled!(
     every_bad_record_is_rejected_alone_by_its_path,
     a_record_that_contradicts_what_is_held_is_rejected_alone,
     a_request_that_is_too_large_or_no_message_changes_nothing,
+    a_request_of_too_many_elements_ends_its_stream_and_those_before_it_stay,
     what_the_contract_does_not_have_is_refused_with_a_reason,
     hostile_names_come_back_as_they_went_in_and_stay_in_their_folder,
 );
@@ -108,7 +113,7 @@ async fn every_bad_field_of_a_request_is_named_and_nothing_changes(world: World)
     let bad_tokens = [
         String::new(),
         format!("{BAD}{}", "x".repeat(250)),
-        format!("{BAD}{}", "x".repeat(1024 * 1024)),
+        format!("{BAD}{}", "x".repeat(60 * 1024)),
         format!("{BAD}\0"),
         format!("{BAD}\n"),
         format!("{BAD}\u{7f}"),
@@ -165,7 +170,7 @@ async fn a_damaged_or_foreign_resume_token_is_refused(world: World) {
         let damaged = format!("{}{other}{}", &token[..place], &token[place + 1..]);
         assert_invalid(client.export_responses(resume(damaged)).await, &["resume_token"]);
     }
-    for damaged in [BAD.to_owned(), token[..token.len() - 1].to_owned(), format!("{token}A"), " ".into(), "x".repeat(1024 * 1024)] {
+    for damaged in [BAD.to_owned(), token[..token.len() - 1].to_owned(), format!("{token}A"), " ".into(), "x".repeat(60 * 1024)] {
         assert_invalid(client.export_responses(resume(damaged)).await, &["resume_token"]);
     }
     for foreign in [
@@ -503,6 +508,10 @@ async fn a_request_that_is_too_large_or_no_message_changes_nothing(world: World)
     assert_too_large(client.users.delete_user_messages(delete).await.unwrap_err());
     let scoped = ScopedDeleteRequest { user_token: nine_megabytes, sessions: true, ..Default::default() };
     assert_too_large(client.users.scoped_delete(scoped).await.unwrap_err());
+    let longer = format!("{BAD}{}", "x".repeat(MAX_CALL_BYTES));
+    assert_too_large(client.users.get_erasure_status(GetErasureStatusRequest { user_token: longer }).await.unwrap_err());
+    let service = format!("{BAD}{}", "x".repeat(MAX_STRANGERS_BYTES));
+    assert_too_large(HealthClient::new(world.channel().await).check(HealthCheckRequest { service }).await.unwrap_err());
 
     // Field 1 is a text everywhere; these bytes are none.
     let (channel, key) = (world.channel().await, key_headers(ACME, world.key(ACME)));
@@ -518,6 +527,14 @@ async fn a_request_that_is_too_large_or_no_message_changes_nothing(world: World)
         assert_silent(&refused);
     }
     assert!(world.all_rows().await == before);
+}
+
+async fn a_request_of_too_many_elements_ends_its_stream_and_those_before_it_stay(world: World) {
+    let mut client = world.client().await;
+    let good = ImportUserDataRequest { user_token: "anna".into(), memories: vec![memory("good")], ..Default::default() };
+    let many = ImportUserDataRequest { memories: vec![memory(BAD); MAX_ELEMENTS + 1], ..good.clone() };
+    assert_invalid(client.import(vec![good, many]).await, &["requests[1]"]);
+    assert_eq!(client.export("anna").await.iter().flat_map(|frame| &frame.memories).count(), 1);
 }
 
 async fn what_the_contract_does_not_have_is_refused_with_a_reason(world: World) {

@@ -12,8 +12,9 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_types::StatusExt;
 use userdata::{
     grpc::proto::{ExportUserDataRequest, ImportUserDataRequest},
     repository::Engine,
@@ -33,6 +34,7 @@ const SOON: Duration = Duration::from_secs(15);
 
 const EXPORT: &str = "userdata.v1.UserDataService/ExportUserData";
 const IMPORT: &str = "userdata.v1.ImportService/ImportUserData";
+const WATCH: &str = "health.v1.Health/Watch";
 const HOUR: &str = "1H";
 
 /// Waits until the other side has closed a connection; fails if it does not.
@@ -43,11 +45,7 @@ async fn is_closed(connection: &mut TcpStream) {
 
 /// Whether somebody from this address of the machine is served.
 async fn is_served(from: [u8; 4], server: SocketAddr) -> bool {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((from, 0).into()).unwrap();
-    let Ok(connection) = socket.connect(server).await else { return false };
-    let Ok((client, connection)) = h2::client::handshake(connection).await else { return false };
-    let running = tokio::spawn(connection);
+    let Some((client, running)) = open_from(from, server).await else { return false };
     let served = check(&mut client.clone(), server).await.is_ok();
     drop(client);
     let _ = timeout(SOON, running).await.expect("the connection does not end");
@@ -56,11 +54,12 @@ async fn is_served(from: [u8; 4], server: SocketAddr) -> bool {
 
 /// Asks for the health of a server, and waits for the head of the answer.
 async fn check(client: &mut SendRequest<Bytes>, server: SocketAddr) -> Result<Response<h2::RecvStream>, h2::Error> {
-    ask(client, server, "Check").await
+    ask(client, server, "health.v1.Health/Check").await
 }
 
+/// Calls a method that needs no credential, with an empty message, and waits for the head of the answer.
 async fn ask(client: &mut SendRequest<Bytes>, server: SocketAddr, method: &str) -> Result<Response<h2::RecvStream>, h2::Error> {
-    let request = Request::post(format!("http://{server}/grpc.health.v1.Health/{method}"))
+    let request = Request::post(format!("http://{server}/grpc.{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(())
@@ -71,6 +70,13 @@ async fn ask(client: &mut SendRequest<Bytes>, server: SocketAddr, method: &str) 
 }
 
 type Running = JoinHandle<Result<(), h2::Error>>;
+
+async fn open_from(address: [u8; 4], server: SocketAddr) -> Option<(SendRequest<Bytes>, Running)> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    let (client, connection) = h2::client::handshake(socket.connect(server).await.ok()?).await.ok()?;
+    Some((client, tokio::spawn(connection)))
+}
 
 async fn open(server: SocketAddr) -> (SendRequest<Bytes>, Running) {
     let (client, connection) = h2::client::handshake(TcpStream::connect(server).await.unwrap()).await.unwrap();
@@ -132,13 +138,60 @@ async fn an_idle_connection_is_closed_in_peace_and_one_with_a_running_call_is_no
     .await;
     let (mut client, idle) = open(world.address).await;
     let (mut watcher, watching) = open(world.address).await;
-    let mut watch = ask(&mut watcher, world.address, "Watch").await.unwrap();
+    let mut watch = ask(&mut watcher, world.address, WATCH).await.unwrap();
     assert!(watch.body_mut().data().await.is_some());
     check(&mut client, world.address).await.unwrap();
     timeout(SOON, idle).await.expect("an idle connection is kept").unwrap().expect("it is cut without a word");
     passed(Duration::from_secs(2)).await;
     assert!(!watching.is_finished());
     check(&mut watcher, world.address).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_of_one_peer_have_their_share_and_are_in_no_probes_way() {
+    // As many as one connection may have.
+    const SHARE: usize = 100;
+    let world = World::start_with(Engine::Sqlite, |config| config.listen.max_connections_per_peer = 1_000).await;
+    let (mut client, _running) = open(world.address).await;
+    let refused = |answer: &Response<h2::RecvStream>| Status::from_header_map(answer.headers());
+    let mut watches = Vec::new();
+    for _ in 0..SHARE {
+        watches.push(ask(&mut client, world.address, WATCH).await.unwrap());
+    }
+    assert!(watches.iter().all(|watch| refused(watch).is_none()));
+
+    let (mut client, _running) = open(world.address).await;
+    let reflection = ["reflection.v1.ServerReflection/ServerReflectionInfo", "reflection.v1alpha.ServerReflection/ServerReflectionInfo"];
+    for method in [WATCH, reflection[0], reflection[1]] {
+        let status = refused(&ask(&mut client, world.address, method).await.unwrap()).expect("a stream beyond the share is served");
+        assert_reason(&status, Code::ResourceExhausted, "ERROR_REASON_LIMIT_EXCEEDED");
+        assert!(status.get_details_retry_info().is_some());
+    }
+    assert!(refused(&check(&mut client, world.address).await.unwrap()).is_none());
+    let mut other = open_from([127, 0, 0, 2], world.address).await.unwrap().0;
+    assert!(refused(&ask(&mut other, world.address, WATCH).await.unwrap()).is_none());
+
+    watches.pop();
+    eventually("there is a place again", async || refused(&ask(&mut client, world.address, WATCH).await.unwrap()).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_checks_of_one_peer_have_their_share_and_another_is_served() {
+    let world = World::start_with(Engine::Sqlite, |config| config.listen.max_connections_per_peer = 1_000).await;
+    let (client, _running) = open(world.address).await;
+    let mut unfinished = Vec::new();
+    for _ in 0..100 {
+        let request =
+            Request::post(format!("http://{}/grpc.health.v1.Health/Check", world.address)).header("content-type", "application/grpc");
+        unfinished.push(client.clone().ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap());
+    }
+    eventually("the peer has its share", async || {
+        let (mut client, _running) = open(world.address).await;
+        Status::from_header_map(check(&mut client, world.address).await.unwrap().headers()).is_some()
+    })
+    .await;
+    let mut other = open_from([127, 0, 0, 2], world.address).await.unwrap().0;
+    assert!(Status::from_header_map(check(&mut other, world.address).await.unwrap().headers()).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,8 @@ pub(crate) const EXPORT: &str = "userdata.v1.UserDataService/ExportUserData";
 const DELETE_MESSAGES: &str = "userdata.v1.UserDataService/DeleteUserMessages";
 pub(crate) const IMPORT: &str = "userdata.v1.ImportService/ImportUserData";
 
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
 /// A connection of a client that gives each stream so much of a window.
 pub(crate) async fn connect(world: &World, window: u32) -> client::SendRequest<Bytes> {
     let socket = TcpStream::connect(world.address).await.unwrap();
@@ -152,10 +154,10 @@ async fn a_call_that_names_no_deadline_or_a_late_one_ends_at_the_servers(mut wor
     let in_the_way = world.database.begin().await.unwrap();
     in_the_way.execute_unprepared("UPDATE subjects SET epoch = epoch").await.unwrap();
     for grpc_timeout in [None, Some("1H")] {
-        for (method, least) in [(DELETE_MESSAGES, 300), (IMPORT, 600)] {
+        for (method, least) in [(DELETE_MESSAGES, 300), (IMPORT, 600), (REFLECTION, 600)] {
             let begun = Instant::now();
             let mut call = RawCall::begin_on(connect(&world, 65_535).await, &world, ACME, method, grpc_timeout).await;
-            // The import gets nothing to do.
+            // The others get nothing to do.
             if method == DELETE_MESSAGES {
                 call.send(&DeleteUserMessagesRequest { user_token: "anna".into(), ..Default::default() }, true);
             }

@@ -19,7 +19,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 use userdata::{
     domain::principal::Permission,
-    grpc::proto::{ExportUserDataRequest, ExportUserDataResponse},
+    grpc::proto::{ExportUserDataRequest, ExportUserDataResponse, ImportUserDataRequest, Memory},
 };
 
 use crate::{
@@ -40,6 +40,8 @@ on_both_engines!(
     the_end_of_an_export_that_nobody_reads_holds_its_place_until_it_is_cut,
     a_client_that_takes_nothing_is_cut_and_its_connection_is_not,
     a_client_that_takes_nothing_is_cut_after_its_deadline_whatever_the_floor,
+    the_answer_to_an_import_that_nobody_reads_holds_its_place,
+    an_unfinished_import_holds_its_bytes_until_its_client_is_gone,
 );
 
 /// What frames one at a time do not fit into.
@@ -309,6 +311,62 @@ async fn a_client_that_takes_nothing_is_cut_after_its_deadline_whatever_the_floo
     assert_is_cut(&mut body).await;
     let (channel, (acme, _)) = (world.channel().await, keys(&world));
     Rpc::Export.call(&channel, &acme, "nobody").await.unwrap();
+}
+
+async fn the_answer_to_an_import_that_nobody_reads_holds_its_place(mut world: World) {
+    (world.config.limits.max_calls, world.config.limits.max_calls_per_application) = (1, 1);
+    world.restart().await;
+    let (channel, (_, other)) = (world.channel().await, keys(&world));
+    let mut import = RawCall::begin_on(connect(&world, SMALL_WINDOW).await, &world, ACME, IMPORT, None).await;
+    // None of them is good, and that fills more than is given out at once.
+    import.send(&ImportUserDataRequest { user_token: "anna".into(), memories: vec![Memory::default(); 1_000], ..Default::default() }, true);
+    let unread = (&mut import.response).await.unwrap();
+    for _ in 0..20 {
+        let refused = Rpc::ErasureStatus.call(&channel, &other, "anna").await.expect_err("the place of an unread answer is given away");
+        assert_refused(&refused, Code::Unavailable, "ERROR_REASON_OVERLOADED");
+    }
+    drop((unread, import));
+    eventually("there is room again", async || Rpc::ErasureStatus.call(&channel, &other, "anna").await.is_ok()).await;
+}
+
+async fn an_unfinished_import_holds_its_bytes_until_its_client_is_gone(mut world: World) {
+    const KIB: usize = 1024;
+    let limits = &mut world.config.limits;
+    (limits.max_import_bytes, limits.max_import_bytes_per_application) = (1_000 * 1024, 800 * 1024);
+    world.restart().await;
+    let (channel, (acme, _)) = (world.channel().await, keys(&world));
+    let request = |bytes| {
+        let text = "x".repeat(bytes);
+        ImportUserDataRequest { user_token: "anna".into(), memories: vec![Memory { text, ..Default::default() }], ..Default::default() }
+    };
+    let (mut client, mut other) = (world.client().await, world.client_of(OTHER).await);
+    // What was dealt with counts no more.
+    client.import(vec![request(300 * KIB); 5]).await.unwrap();
+
+    let mut bytes = BytesMut::from([&[0][..], &u32::to_be_bytes(2 << 20)].concat().as_slice());
+    bytes.resize(600 * KIB, 0);
+    let bytes = bytes.freeze();
+    let (mut unfinished, mut refused) = (None, None);
+    eventually("the application has its share", async || {
+        // Where its last bytes come too late it is the one that is refused, and another has to come.
+        let call = unfinished.insert(RawCall::begin_on(connect(&world, WINDOW).await, &world, ACME, IMPORT, None).await);
+        call.requests.send_data(bytes.clone(), false).unwrap();
+        call.requests.reserve_capacity(128 * KIB);
+        eventually("most of it is there", async || call.requests.capacity() >= 128 * KIB).await;
+        refused = client.import(vec![request(400 * KIB)]).await.err();
+        refused.is_some()
+    })
+    .await;
+    assert_refused(&refused.unwrap(), Code::ResourceExhausted, "ERROR_REASON_LIMIT_EXCEEDED");
+    let refused = other.import(vec![request(500 * KIB)]).await.unwrap_err();
+    assert_refused(&refused, Code::Unavailable, "ERROR_REASON_OVERLOADED");
+    // Less fits in, and all that is no import.
+    other.import(vec![request(300 * KIB)]).await.unwrap();
+    Rpc::Import.call(&channel, &acme, "anna").await.unwrap();
+    Rpc::Export.call(&channel, &acme, "anna").await.unwrap();
+
+    drop(unfinished);
+    eventually("there is room again", async || client.import(vec![request(700 * KIB)]).await.is_ok()).await;
 }
 
 /// Asserts that a stream ends by a reset though its client gives back nothing of the window.

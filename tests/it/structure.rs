@@ -46,8 +46,8 @@ const LAYERS: [Layer; 9] = [
 ];
 
 /// Of grpc, what others may name. The generated types are for cli alone: it is a client.
-const GRPC_FOR_SERVER: [&str; 10] =
-    ["Services", "arrival", "auth", "caught", "deadline", "methods", "pace", "status", "proto::server", "proto::DESCRIPTORS"];
+const GRPC_FOR_SERVER: [&str; 11] =
+    ["Services", "admission", "arrival", "auth", "caught", "deadline", "methods", "pace", "status", "proto::server", "proto::DESCRIPTORS"];
 const GRPC_FOR_CLI: [&str; 3] = ["client", "document", "proto"];
 
 /// Parts through whose hands content goes: nothing there is shown by its `Debug`, which a derive may have written.

@@ -181,6 +181,8 @@ impl World {
                 max_calls_per_application: 512,
                 max_exports: 256,
                 max_exports_per_application: 128,
+                max_import_bytes: 256 << 20,
+                max_import_bytes_per_application: 128 << 20,
                 rate_per_application: None,
                 rate_per_key: None,
                 min_read_rate: 512,
