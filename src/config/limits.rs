@@ -17,7 +17,7 @@ pub struct LimitsConfig {
     /// Calls that run at once, exports and imports among them.
     #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls: u32,
-    /// Of these, calls of one application.
+    /// Of these, calls of one application; a user with a JWT has a quarter of that, and of its exports.
     #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls_per_application: u32,
     /// Exports that run at once: each until its client has taken all of it.

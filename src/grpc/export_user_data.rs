@@ -37,7 +37,7 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     }
     let subject = principal.authorise(Permission::Export, user_token).map_err(|reason| status::not_permitted(&reason))?;
 
-    let rooms = (room, services.load.export(subject.application())?);
+    let rooms = (room, services.load.export(&principal)?);
     let begun = Export::begin(services.stores.clone(), subject.clone(), choices).await;
     let mut export = begun.map_err(|error| status::failed(&error, &call))?;
     let epoch = export.epoch();

@@ -33,6 +33,9 @@ use crate::{
 /// After how many calls those are forgotten that have not called for long.
 const FORGET_EVERY: u32 = 1024;
 
+/// What part of its application's share one user may have, who proves by a JWT who he is: so many have room beside each other.
+const USERS: usize = 4;
+
 /// What runs, and who has called of late.
 pub(super) struct Load {
     calls: Bound,
@@ -46,10 +49,11 @@ pub(super) struct Load {
 pub(super) struct Room {
     of_server: OwnedSemaphorePermit,
     of_application: OwnedSemaphorePermit,
+    _of_user: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
-    /// Takes in more room of the same kind and application.
+    /// Takes in more room of the same kind and application, which is no user's.
     pub(super) fn add(&mut self, more: Self) {
         self.of_server.merge(more.of_server);
         self.of_application.merge(more.of_application);
@@ -86,7 +90,7 @@ impl Load {
 
     /// Room for a call of `principal`.
     fn call(&self, principal: &Principal) -> Result<Room, Status> {
-        let room = self.calls.enter(principal.application(), 1)?;
+        let room = self.calls.enter(principal.application(), user_of(principal), 1)?;
         let caller = || match principal {
             Principal::ApiKey { key_id, .. } => Caller::Key(key_id.clone()),
             Principal::User { application, user_token } => Caller::User(application.clone(), user_token.clone()),
@@ -99,13 +103,13 @@ impl Load {
     }
 
     /// Room for an export, beside that for its call.
-    pub(super) fn export(&self, application: &ApplicationId) -> Result<Room, Status> {
-        self.exports.enter(application, 1)
+    pub(super) fn export(&self, principal: &Principal) -> Result<Room, Status> {
+        self.exports.enter(principal.application(), user_of(principal), 1)
     }
 
-    /// Room for bytes of an import.
+    /// Room for bytes of an import, which is no user's.
     pub(super) fn bytes(&self, application: &ApplicationId, number: usize) -> Result<Room, Status> {
-        self.import_bytes.enter(application, u32::try_from(number).unwrap_or(u32::MAX))
+        self.import_bytes.enter(application, None, u32::try_from(number).unwrap_or(u32::MAX))
     }
 
     /// Lets a call in whose principal is known: its handler finds the room in the extensions.
@@ -127,31 +131,58 @@ impl Load {
     }
 }
 
-/// How many may be there at once, and how many of one application. Of applications there are as many as have credentials.
+fn user_of(principal: &Principal) -> Option<&UserToken> {
+    match principal {
+        Principal::User { user_token, .. } => Some(user_token),
+        Principal::ApiKey { .. } => None,
+    }
+}
+
+/// How many may be there at once, how many of one application, and how many of one of its users.
 struct Bound {
     what: &'static str,
     all: Arc<Semaphore>,
-    each: usize,
-    of: Mutex<HashMap<ApplicationId, Arc<Semaphore>>>,
+    of_applications: Shares<ApplicationId>,
+    of_users: Shares<(ApplicationId, UserToken)>,
 }
 
 impl Bound {
     fn of(what: &'static str, all: u32, each: u32) -> Self {
-        Self { what, all: Arc::new(Semaphore::new(all as usize)), each: each as usize, of: Mutex::default() }
+        let (all, each) = (Arc::new(Semaphore::new(all as usize)), each as usize);
+        Self { what, all, of_applications: Shares::of(each), of_users: Shares::of(each.div_ceil(USERS)) }
     }
 
-    fn enter(&self, application: &ApplicationId, number: u32) -> Result<Room, Status> {
-        let own = {
+    fn enter(&self, application: &ApplicationId, user: Option<&UserToken>, number: u32) -> Result<Room, Status> {
+        let in_use = |of: &str| status::share_in_use(&format!("the {of} has as many {} at once as it may", self.what));
+        let of_user = user.map(|user| self.of_users.take((application.clone(), user.clone()), number).ok_or_else(|| in_use("user")));
+        let of_user = of_user.transpose()?;
+        let of_application = self.of_applications.take(application.clone(), number).ok_or_else(|| in_use("application"))?;
+        let of_server = Arc::clone(&self.all).try_acquire_many_owned(number).map_err(|_| status::overloaded(self.what))?;
+        Ok(Room { of_server, of_application, _of_user: of_user })
+    }
+}
+
+/// Equal shares, one for each.
+struct Shares<K> {
+    each: usize,
+    of: Mutex<HashMap<K, Arc<Semaphore>>>,
+}
+
+impl<K: Hash + Eq> Shares<K> {
+    fn of(each: usize) -> Self {
+        Self { each, of: Mutex::default() }
+    }
+
+    fn take(&self, who: K, number: u32) -> Option<OwnedSemaphorePermit> {
+        let share = {
             let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-            match of.get(application) {
-                Some(own) => Arc::clone(own),
-                None => Arc::clone(of.entry(application.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each)))),
+            if of.len() >= FORGET_EVERY as usize {
+                // Whoever holds something holds the share too.
+                of.retain(|_, share| Arc::strong_count(share) > 1);
             }
+            Arc::clone(of.entry(who).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
         };
-        let share = || status::share_in_use(&format!("the application has as many {} at once as it may", self.what));
-        let own = own.try_acquire_many_owned(number).map_err(|_| share())?;
-        let all = Arc::clone(&self.all).try_acquire_many_owned(number).map_err(|_| status::overloaded(self.what))?;
-        Ok(Room { of_server: all, of_application: own })
+        share.try_acquire_many_owned(number).ok()
     }
 }
 
@@ -175,7 +206,38 @@ impl<K: Hash + Eq + Clone> Rates<K> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
+
+    #[test]
+    fn one_user_leaves_room_for_the_others_of_his_application() {
+        let exports = Bound::of("exports", 64, 16);
+        let (acme, other) = (ApplicationId::parse("ACME").unwrap(), ApplicationId::parse("OTHER").unwrap());
+        let [anna, bert] = ["anna", "bert"].map(|name| UserToken::parse(name).unwrap());
+        let rooms: Vec<_> = (0..4).map(|_| exports.enter(&acme, Some(&anna), 1).unwrap()).collect();
+        let refused = exports.enter(&acme, Some(&anna), 1).err().unwrap();
+        assert_eq!((refused.code(), refused.message().contains("the user has")), (Code::ResourceExhausted, true), "{refused:?}");
+        // Somebody else of the same name, another user, and the application itself.
+        exports.enter(&other, Some(&anna), 1).unwrap();
+        exports.enter(&acme, Some(&bert), 1).unwrap();
+        let of_application: Vec<_> = (0..12).map(|_| exports.enter(&acme, None, 1).unwrap()).collect();
+        assert!(exports.enter(&acme, None, 1).is_err());
+        drop((rooms, of_application));
+        exports.enter(&acme, Some(&anna), 1).unwrap();
+    }
+
+    #[test]
+    fn shares_of_which_nobody_has_anything_are_forgotten_and_others_are_not() {
+        let shares = Shares::of(1);
+        let held = shares.take(0, 1).unwrap();
+        for number in 1..10 * FORGET_EVERY {
+            drop(shares.take(number, 1).unwrap());
+        }
+        assert!(shares.of.lock().unwrap().len() <= FORGET_EVERY as usize);
+        assert!(shares.take(0, 1).is_none());
+        drop(held);
+    }
 
     #[test]
     fn callers_that_are_gone_are_forgotten() {
