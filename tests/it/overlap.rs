@@ -15,7 +15,7 @@ use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 use userdata::{
-    domain::{subject::ApplicationId, timestamp::Timestamp},
+    domain::{limits::MAX_ELEMENTS, subject::ApplicationId, timestamp::Timestamp},
     grpc::proto::{
         Conversation, ExportUserDataRequest, ImportUserDataRequest, MessagePart, ScopedDeleteRequest, TextPart, message_part::Part,
     },
@@ -33,7 +33,7 @@ use crate::{
 on_both_engines_and_walled!(
     an_import_beside_an_export_takes_nothing_from_it,
     sizes_beyond_all_bounds_are_summed_up_to_the_bound,
-    seventy_thousand_unknown_conversations_are_rejected_one_by_one,
+    as_many_unknown_conversations_as_a_request_holds_are_rejected_one_by_one,
 );
 
 fn request(conversations: Vec<Conversation>) -> ImportUserDataRequest {
@@ -99,11 +99,11 @@ async fn sizes_beyond_all_bounds_are_summed_up_to_the_bound(world: World) {
     assert!(world.subject_id(ACME, "anna").await > 0);
 }
 
-async fn seventy_thousand_unknown_conversations_are_rejected_one_by_one(world: World) {
+async fn as_many_unknown_conversations_as_a_request_holds_are_rejected_one_by_one(world: World) {
     let mut client = world.client().await;
-    let continuations = (0..70_000).map(|number| Conversation { id: number.to_string(), ..Default::default() }).collect();
+    let continuations = (0..MAX_ELEMENTS).map(|number| Conversation { id: number.to_string(), ..Default::default() }).collect();
     let outcome = client.import(vec![request(continuations)]).await.unwrap();
-    assert_eq!((outcome.rejected, outcome.rejections.len()), (70_000, 1_000));
+    assert_eq!((outcome.rejected as usize, outcome.rejections.len()), (MAX_ELEMENTS, 1_000));
     assert!(world.all_rows().await["conversations"].is_empty());
 }
 

@@ -80,9 +80,10 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
         async || h2load::export_for(&ours, &data.database, (&data.key, &user[0]), STREAMS, time, world.folder()),
     )
     .await?;
-    ours.stop().await?;
     echo.stop().await?;
+    // It just ends: who closes the database last removes its log.
     reading.stop().await?;
+    ours.stop().await?;
     let row = (4, Engine::Sqlite);
     let most = "an echo that reads all this through rusqlite and drops it, calls per CPU second";
     let most = Outcome::of(row, (most, "bare tonic echo"), (Goal::None, 0.7), ceiling, thrift);
