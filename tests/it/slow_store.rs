@@ -12,6 +12,7 @@ use tokio::{
     time::timeout,
 };
 use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
 use userdata::grpc::{
     document::UserDocument,
     proto::{ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse},
@@ -19,6 +20,7 @@ use userdata::grpc::{
 
 use crate::{
     exported::with_content,
+    lifecycle::all_healths_are,
     on_both_engines,
     program::Program,
     records,
@@ -34,6 +36,7 @@ on_both_engines!(
     a_caller_that_leaves_does_not_stop_the_removal,
     content_that_is_replaced_before_it_is_read_ends_no_export,
     an_import_is_erased_as_a_whole_or_not_at_all,
+    a_store_that_is_away_is_told_of_as_such_and_used_when_it_is_back,
     a_store_that_refuses_to_remove_has_no_upload_marked,
     a_store_that_cannot_be_looked_through_has_its_uploads_named_until_it_can,
 );
@@ -54,6 +57,7 @@ pub(crate) enum Held {
 pub(crate) const REMOVAL: &str = "POST ";
 const WRITE: &str = "PUT ";
 const READ: &str = "GET ";
+const ANY: &str = "";
 
 /// A server whose object store can be held up.
 pub(crate) struct SlowStore {
@@ -293,6 +297,25 @@ async fn content_that_is_replaced_before_it_is_read_ends_no_export(mut world: Wo
     let responses = export.await.unwrap();
     let data: Vec<u8> = responses.iter().flat_map(|response| &response.upload_contents).flat_map(|piece| piece.data.clone()).collect();
     assert!(data == content().upload_contents[0].data, "not the new content");
+}
+
+async fn a_store_that_is_away_is_told_of_as_such_and_used_when_it_is_back(mut world: World) {
+    let store = SlowStore::start(&mut world).await;
+    let (mut client, channel) = (world.client().await, world.channel().await);
+    import_uploads(&mut client, 1).await;
+    store.hold(Held::Refused(ANY));
+    let told = client.import(vec![content()]).await.unwrap_err();
+    assert_reason(&told, Code::Unavailable, "ERROR_REASON_OBJECT_STORE_UNAVAILABLE");
+    let told = client.export_responses(with_content("anna")).await.unwrap_err();
+    assert_reason(&told, Code::Unavailable, "ERROR_REASON_OBJECT_STORE_UNAVAILABLE");
+    // What needs no content is answered.
+    assert!(all_healths_are(&channel, ServingStatus::Serving).await);
+    client.export("anna").await;
+
+    store.hold(Held::Nothing);
+    assert_eq!(client.import(vec![content()]).await.unwrap().rejected, 0);
+    let responses = client.export_responses(with_content("anna")).await.unwrap();
+    assert_eq!(responses.iter().flat_map(|response| &response.upload_contents).map(|piece| piece.data.len()).sum::<usize>(), 512 * 1024);
 }
 
 /// An upload without content, and a memory.
