@@ -26,13 +26,13 @@ use super::{
     reader::Reader,
     row_security::{self, RowSecurity},
     share::Shares,
-    sqlite_log::{self, SqliteLog},
+    sqlite_log::SqliteLog,
     sqlite_reader::SqliteReader,
 };
 use crate::domain::timestamp::Clock;
 
 /// How long a statement waits for another process that writes to the same SQLite file.
-const SQLITE_BUSY: Duration = Duration::from_secs(10);
+pub(super) const SQLITE_BUSY: Duration = Duration::from_secs(10);
 
 /// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
 const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
@@ -288,11 +288,7 @@ impl Repository {
     pub async fn close(self) -> Result<(), Error> {
         self.read.close().await;
         self.watch.close().await?;
-        self.write.close().await?;
-        if let Some(log) = self.log {
-            log.close().await?;
-        }
-        Ok(())
+        Ok(self.write.close().await?)
     }
 
     pub(super) fn watch(&self) -> &DatabaseConnection {
@@ -304,8 +300,8 @@ impl Repository {
     }
 }
 
-/// The connections to an SQLite file: one that writes, for SQLite lets no more than one write at a time; those that read; one for keys and
-/// health; and one that empties the log.
+/// The connections to an SQLite file: one that writes, for SQLite lets no more than one write at a time; those that read; and one for keys and
+/// health. The log is emptied by the one that writes.
 struct SqliteConnections {
     write: DatabaseConnection,
     read: SqliteReader,
@@ -316,7 +312,7 @@ struct SqliteConnections {
 async fn open_sqlite(url: &StorageUrl) -> Result<SqliteConnections, Error> {
     let file = url.file().ok_or_else(|| Error::Unavailable("the database URL names no file".to_owned()))?;
     make_private_file(&file).map_err(|error| Error::Unavailable(format!("{} cannot be made: {error}", file.display())))?;
-    let options = |wait: Duration, busy: Duration, query_only: bool| {
+    let options = |wait: Duration, query_only: bool| {
         let mut options = ConnectOptions::new("sqlite::memory:");
         let file = file.clone();
         options
@@ -336,15 +332,15 @@ async fn open_sqlite(url: &StorageUrl) -> Result<SqliteConnections, Error> {
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
-                    .busy_timeout(busy)
+                    .busy_timeout(SQLITE_BUSY)
                     .pragma("secure_delete", "ON");
                 if query_only { options.pragma("query_only", "ON") } else { options }
             });
         options
     };
-    let write = Database::connect(options(SQLITE_WRITE_QUEUE, SQLITE_BUSY, false)).await?;
-    let watch = Database::connect(options(ACQUIRE, SQLITE_BUSY, true)).await?;
-    let log = SqliteLog::new(Database::connect(options(ACQUIRE, sqlite_log::BUSY, false)).await?);
+    let write = Database::connect(options(SQLITE_WRITE_QUEUE, false)).await?;
+    let watch = Database::connect(options(ACQUIRE, true)).await?;
+    let log = SqliteLog::new(write.get_sqlite_connection_pool().clone());
     Ok(SqliteConnections { write, read: SqliteReader::new(&file), watch, log })
 }
 

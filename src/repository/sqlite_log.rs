@@ -8,17 +8,18 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::sqlx::{self, Row as _, SqlitePool, pool::PoolConnection, sqlite::Sqlite};
+use tokio::time::timeout;
 
-use super::{Error, Repository};
+use super::{Error, Repository, connect::SQLITE_BUSY, error::from_sqlx, in_own_task};
 
-/// How long emptying the log waits for readers: an erasure is not answered before, so not long.
-pub(super) const BUSY: Duration = Duration::from_millis(250);
+/// How long emptying the log waits for its turn to write, and then for readers: an erasure is not answered before, so not long.
+const BUSY: Duration = Duration::from_millis(250);
 
-/// A connection of its own, so that it waits for nobody's writing, and for readers only as long as [`BUSY`].
+/// On the connection that writes: when another empties the log, SQLite forgets what it has read of the file on this one.
 #[derive(Clone, Debug)]
 pub(super) struct SqliteLog {
-    connection: DatabaseConnection,
+    write: SqlitePool,
     erasures: Arc<Erasures>,
 }
 
@@ -32,22 +33,31 @@ struct Erasures {
 }
 
 impl SqliteLog {
-    pub(super) fn new(connection: DatabaseConnection) -> Self {
-        Self { connection, erasures: Arc::default() }
+    pub(super) fn new(write: SqlitePool) -> Self {
+        Self { write, erasures: Arc::default() }
     }
 
-    pub(super) async fn close(self) -> Result<(), Error> {
-        Ok(self.connection.close().await?)
-    }
-
-    /// Moves what the log holds into the file, where erased rows are overwritten, and empties it, if nobody is reading it.
+    /// Moves what the log holds into the file, where erased rows are overwritten, and empties it, if nobody is reading it or writing.
     async fn empty(&self) -> Result<bool, Error> {
-        let checkpoint = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
-        let busy: i32 = match self.connection.query_one_raw(checkpoint).await? {
-            Some(row) => row.try_get_by_index(0)?,
-            None => 0,
-        };
-        Ok(busy == 0)
+        let Ok(connection) = timeout(BUSY, self.write.acquire()).await else { return Ok(false) };
+        let connection = connection.map_err(|error| from_sqlx(&error))?;
+        // Whoever left this would leave the connection with too little patience.
+        in_own_task(checkpoint(connection)).await.map_err(|error| from_sqlx(&error))
+    }
+}
+
+/// Whether the log is empty now.
+async fn checkpoint(mut connection: PoolConnection<Sqlite>) -> Result<bool, sqlx::Error> {
+    // In one trip. SQLite sets a time when its text is read: prepared once, it would do nothing the next time.
+    let (short, usual) = (BUSY.as_millis(), SQLITE_BUSY.as_millis());
+    let pragmas = format!("PRAGMA busy_timeout = {short}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = {usual}");
+    match sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas)).fetch_all(&mut *connection).await {
+        Ok(rows) => Ok(rows.get(1).ok_or(sqlx::Error::RowNotFound)?.try_get::<i32, _>(0)? == 0),
+        Err(error) => {
+            // Whichever time it was left with.
+            connection.close_on_drop();
+            Err(error)
+        }
     }
 }
 
@@ -73,6 +83,39 @@ impl Repository {
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied after an erasure; it is tried again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+    use super::*;
+    use crate::domain::timestamp::Clock;
+
+    #[tokio::test]
+    async fn a_reader_keeps_the_log_from_being_emptied_and_writers_are_as_patient_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("userdata.db");
+        let url = format!("sqlite://{}", file.display()).parse().unwrap();
+        let repository = Repository::open(&url, 3, Clock::default()).await.unwrap();
+        repository.migrate().await.unwrap();
+        let reader = rusqlite::Connection::open(&file).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM subjects").unwrap();
+        let (log, written) = (repository.log.as_ref().unwrap(), || fs::metadata(folder.path().join("userdata.db-wal")).unwrap().len());
+        for (is_read, empties) in [(true, false), (true, false), (false, true), (false, true)] {
+            repository.write().execute_unprepared("UPDATE subjects SET epoch = 1; PRAGMA user_version = 1").await.unwrap();
+            if !is_read {
+                reader.execute_batch("ROLLBACK").ok();
+            }
+            assert!(written() > 0);
+            assert_eq!((log.empty().await.unwrap(), written() == 0), (empties, empties));
+            let asked = Statement::from_string(DbBackend::Sqlite, "PRAGMA busy_timeout");
+            let patience: i64 = repository.write().query_one_raw(asked).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+            assert_eq!(patience, i64::try_from(SQLITE_BUSY.as_millis()).unwrap());
         }
     }
 }

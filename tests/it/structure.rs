@@ -79,7 +79,7 @@ fn nothing_committed_names_this_machine_or_a_registry() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut wrong = Vec::new();
     let mut read = 0;
-    let folders = ["src", "tests", "migrations", "proto", "docs", "scripts", "supply-chain", ".ci", "build.rs"];
+    let folders = ["src", "tests", "migrations", "proto", "docs", "scripts", "supply-chain", ".ci", ".cargo", "build.rs"];
     let in_root = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| {
         // Cargo writes where its crates come from into its lock file.
         path.is_file() && path.file_name().is_some_and(|name| name != "Cargo.lock" && name != ".git")
