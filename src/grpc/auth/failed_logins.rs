@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 use tonic::{
     Status,
     transport::server::{TcpConnectInfo, TlsConnectInfo},
@@ -28,6 +28,12 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// How late a refusal comes at the most.
 const LATEST: Duration = Duration::from_secs(5);
+
+/// Who waits no longer than this for an answer is told of his deadline instead of the refusal.
+const TOO_SOON: Duration = Duration::from_secs(1);
+
+/// How many refusals wait at once, for each is a call that is kept: others come at once.
+const WAITING: usize = 1_000;
 
 /// Between two lines in the log at least.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -45,6 +51,7 @@ pub struct FailedLogins {
     /// Refusals that no line in the log has told of.
     untold: AtomicU64,
     next_line: AtomicU64,
+    waiting: Semaphore,
 }
 
 impl FailedLogins {
@@ -57,10 +64,11 @@ impl FailedLogins {
             forgiven_at: std::iter::repeat_with(AtomicU64::default).take(RECORDS).collect(),
             untold: AtomicU64::default(),
             next_line: AtomicU64::default(),
+            waiting: Semaphore::new(WAITING),
         })
     }
 
-    /// The answer to a request of this caller: late, if it is one refusal too many, but before its deadline, of which it would be told instead.
+    /// The answer to a request of this caller: late, if it is one refusal too many, but before a deadline that is far enough.
     ///
     /// # Errors
     /// Those of `answer`.
@@ -76,8 +84,11 @@ impl FailedLogins {
             self.untold.fetch_add(1, Relaxed);
             if late > 0 {
                 self.tell(peer, now);
-                let most = deadline.map_or(LATEST, |deadline| deadline.left() * 3 / 4);
-                sleep(most.min(Duration::from_millis(late))).await;
+                let left = deadline.map(|deadline| deadline.left()).filter(|left| *left > TOO_SOON);
+                let most = left.map_or(LATEST, |left| left * 3 / 4);
+                if let Ok(_place) = self.waiting.try_acquire() {
+                    sleep(most.min(Duration::from_millis(late))).await;
+                }
             }
         }
         Ok(response)
@@ -136,6 +147,8 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -161,6 +174,23 @@ mod tests {
             failed.refused(PEER, 80_000);
         }
         assert_eq!(failed.refused(PEER, 80_000), 2_000);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_refusals_wait_at_once() {
+        let failed = FailedLogins::new(1);
+        let refused = || async { Ok::<_, ()>(Status::unauthenticated("").into_http::<()>()) };
+        let caller = || Caller { peer: PEER, deadline: None };
+        let mut waiting = Vec::new();
+        for _ in 0..2 * WAITING {
+            let mut answer = Box::pin(Arc::clone(&failed).slow(caller(), refused()));
+            if (&mut answer).now_or_never().is_none() {
+                waiting.push(answer);
+            }
+        }
+        assert_eq!(waiting.len(), WAITING);
+        waiting.pop();
+        assert!(Arc::clone(&failed).slow(caller(), refused()).now_or_never().is_none());
     }
 
     #[test]
