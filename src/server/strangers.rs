@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::Request;
+use http_body_util::BodyExt;
 use tonic::{Status, body::Body};
 
 use super::slots::{Full, Slots};
@@ -40,10 +41,18 @@ impl Strangers {
     pub(super) fn admit(self) -> AdmitLayer<impl Fn(&mut Request<Body>) -> Result<Held, Status> + Clone> {
         AdmitLayer::new(move |request| {
             let slots = if request.uri().path() == "/grpc.health.v1.Health/Check" { &self.checks } else { &self.streams };
-            slots.take(peer(request)).map(Held::new).map_err(|full| match full {
+            let slot = slots.take(peer(request)).map_err(|full| match full {
                 Full::InAll => status::overloaded("calls without a credential"),
                 Full::OfPeer => status::share_in_use("this peer has as many calls without a credential at once as it may"),
-            })
+            })?;
+            let held = Held::new(slot);
+            // Reflection reads requests in a task of its own, which may outlive the answer.
+            let (body, of_request) = (std::mem::take(request.body_mut()), held.clone());
+            *request.body_mut() = Body::new(body.map_frame(move |frame| {
+                let _held = &of_request;
+                frame
+            }));
+            Ok(held)
         })
     }
 }

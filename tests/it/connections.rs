@@ -176,6 +176,25 @@ async fn watchers_of_one_peer_have_their_share_and_are_in_no_probes_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_a_stranger_keeps_its_place_after_its_deadline_until_its_request_ends() {
+    const SHARE: usize = 100;
+    const REFLECTION: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let world = World::start_with(Engine::Sqlite, |config| config.listen.max_connections_per_peer = 1_000).await;
+    let (client, _running) = open(world.address).await;
+    let mut unfinished = Vec::new();
+    for _ in 0..SHARE {
+        let RawCall { requests, response } = RawCall::on(client.clone(), &world, REFLECTION, "1m").await;
+        assert_eq!(status_of(response).await.code(), Code::DeadlineExceeded);
+        unfinished.push(requests);
+    }
+    let (other, _running) = open(world.address).await;
+    let refused = async || status_of(RawCall::on(other.clone(), &world, REFLECTION, "1S").await.response).await;
+    assert_reason(&refused().await, Code::ResourceExhausted, "ERROR_REASON_LIMIT_EXCEEDED");
+    drop(unfinished);
+    eventually("there is a place again", async || refused().await.code() == Code::DeadlineExceeded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unfinished_checks_of_one_peer_have_their_share_and_another_is_served() {
     let world = World::start_with(Engine::Sqlite, |config| config.listen.max_connections_per_peer = 1_000).await;
     let (client, _running) = open(world.address).await;
