@@ -1,7 +1,9 @@
 //! Starting, being well, being unwell, stopping: the real program, and what its clients see of it.
 
 use std::{
+    fs,
     net::{SocketAddr, TcpStream},
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,7 +11,7 @@ use std::{
 use h2::client;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream as Connection},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Channel, transport::Endpoint};
@@ -17,7 +19,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_types::StatusExt;
 use userdata::{
     grpc::proto::{
-        Conversation, ExportUserDataRequest, ImportUserDataRequest, Message, MessagePart, Role, TextPart,
+        Conversation, ExportUserDataRequest, ImportUserDataRequest, Message, MessagePart, Role, TextPart, Upload,
         import_service_client::ImportServiceClient, message_part::Part, user_data_service_client::UserDataServiceClient,
     },
     repository::Engine,
@@ -26,8 +28,10 @@ use userdata::{
 use crate::{
     credentials::key_headers,
     deadline::{EXPORT, RawCall, import_anna},
+    exported::with_content,
     on_both_engines,
     program::Program,
+    records,
     rpc::{Rpc, assert_reason, with},
     world::{ACME, World, eventually, make_postgres_database},
 };
@@ -140,6 +144,31 @@ async fn an_idle_server_stops_at_once_and_a_silent_connection_does_not_hold_it(m
     assert_eq!(code, Some(0), "{}", program.stderr());
     assert!(took < Duration::from_millis(2_900), "a silent connection held the exit for {took:?}");
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_objects_that_does_not_answer_does_not_hold_the_exit() {
+    let mut world = World::start(Engine::Sqlite).await;
+    let mut client = world.client().await;
+    let uploads = vec![Upload { size_bytes: 3, ..records::upload("u", 0) }];
+    let upload_contents = vec![records::content("u", 0, 3)];
+    let with_upload = ImportUserDataRequest { user_token: "anna".into(), uploads, upload_contents, ..Default::default() };
+    assert_eq!(client.import(vec![with_upload]).await.unwrap().rejected, 0);
+    // Whoever opens a pipe waits for one who writes.
+    let folder = fs::read_dir(world.objects()).unwrap().next().unwrap().unwrap().path();
+    let object = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&object).unwrap();
+    assert!(Command::new("mkfifo").arg(&object).status().unwrap().success());
+
+    let mut program = serve(&mut world, &["--drain-timeout", "1s"]).await;
+    let mut users = UserDataServiceClient::new(program.channel().await);
+    let request = with(&key_headers(ACME, world.key(ACME)), with_content("anna"));
+    let export = async move { users.export_user_data(request).await?.into_inner().message().await };
+    assert!(timeout(Duration::from_secs(1), export).await.is_err(), "the export does not wait for its object");
+    program.signal("TERM");
+    let (code, took) = program.ended().await;
+    assert_eq!(code, Some(0), "{}", program.stderr());
+    assert!(took < Duration::from_secs(4), "a folder that does not answer held the exit for {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
