@@ -7,6 +7,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     convert::{import, request},
+    load::{HeldBytes, Load},
     proto,
     service::Begun,
     status,
@@ -22,12 +23,13 @@ use crate::{
 
 pub(super) async fn import_user_data(
     stores: Stores,
+    load: Arc<Load>,
     cut: CancellationToken,
     begun: Begun<Streaming<proto::ImportUserDataRequest>>,
 ) -> Result<proto::ImportUserDataResponse, Status> {
     let Begun { principal, call, message: requests, .. } = begun;
-    let mut import = Import::new(stores);
-    let taken = cut.run_until_cancelled(take_all(&mut import, &principal, &call, requests)).await;
+    let (mut import, content) = (Import::new(stores), load.import_bytes(principal.application().clone()));
+    let taken = cut.run_until_cancelled(take_all(&mut import, &principal, &call, content, requests)).await;
     let report = import.finish().await;
     call.count_records(&report.counts);
     call.count("rejected", report.rejected);
@@ -39,6 +41,7 @@ async fn take_all(
     import: &mut Import,
     principal: &Principal,
     call: &Arc<Call>,
+    mut content: HeldBytes,
     mut requests: Streaming<proto::ImportUserDataRequest>,
 ) -> Result<(), Status> {
     for index in 0_u64.. {
@@ -53,6 +56,7 @@ async fn take_all(
         let (batch, rejected) = import::batch(path, message);
         import.reject(rejected.records, rejected.violations);
         import.take(&subject, batch).await.map_err(|error| status::failed(&error, call))?;
+        content.hold(import.in_memory())?;
     }
     Ok(())
 }

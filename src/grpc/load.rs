@@ -67,6 +67,36 @@ impl Room {
     }
 }
 
+/// Room for bytes of an import, which is no user's.
+pub(super) struct HeldBytes {
+    load: Arc<Load>,
+    application: ApplicationId,
+    number: usize,
+    room: Option<Room>,
+}
+
+impl HeldBytes {
+    /// How many it has room for.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Has room for so many from now on.
+    pub(super) fn hold(&mut self, number: usize) -> Result<(), Status> {
+        if let Some(more) = number.checked_sub(self.number).filter(|more| *more > 0) {
+            let more = self.load.import_bytes.enter(&self.application, None, u32::try_from(more).unwrap_or(u32::MAX))?;
+            match &mut self.room {
+                Some(room) => room.add(more),
+                None => self.room = Some(more),
+            }
+        } else if let Some(room) = &mut self.room {
+            room.shrink_to(number);
+        }
+        self.number = number;
+        Ok(())
+    }
+}
+
 /// Of a call and of its export.
 pub(super) type Rooms = Arc<(Arc<Room>, Room)>;
 
@@ -107,9 +137,9 @@ impl Load {
         self.exports.enter(principal.application(), user_of(principal), 1)
     }
 
-    /// Room for bytes of an import, which is no user's.
-    pub(super) fn bytes(&self, application: &ApplicationId, number: usize) -> Result<Room, Status> {
-        self.import_bytes.enter(application, None, u32::try_from(number).unwrap_or(u32::MAX))
+    /// Holds no bytes of an import of this application yet.
+    pub(super) fn import_bytes(self: &Arc<Self>, application: ApplicationId) -> HeldBytes {
+        HeldBytes { load: Arc::clone(self), application, number: 0, room: None }
     }
 
     /// Lets a call in whose principal is known: its handler finds the room in the extensions.
@@ -125,7 +155,7 @@ impl Load {
         let held = self.admit(request)?;
         if let Some(application) = request.extensions().get().map(Principal::application).cloned() {
             let body = std::mem::take(request.body_mut());
-            *request.body_mut() = Body::new(Weighed::new(body, Arc::clone(self), application));
+            *request.body_mut() = Body::new(Weighed::new(body, self.import_bytes(application)));
         }
         Ok(held)
     }

@@ -141,6 +141,6 @@ impl ImportService for Services {
         request: Request<Streaming<proto::ImportUserDataRequest>>,
     ) -> Result<Response<proto::ImportUserDataResponse>, Status> {
         let begun = begin(request, Permission::Import)?;
-        self.heavy.run(import_user_data(self.stores.clone(), self.cut.clone(), begun)).await.map(Response::new)
+        self.heavy.run(import_user_data(self.stores.clone(), Arc::clone(&self.load), self.cut.clone(), begun)).await.map(Response::new)
     }
 }

@@ -66,6 +66,11 @@ impl Import {
         Ok(())
     }
 
+    /// How many bytes of content that is not finished may be in memory.
+    pub fn in_memory(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.writer.in_memory())
+    }
+
     /// Ends the import: what became of its records.
     pub async fn finish(mut self) -> Imported {
         self.abandon().await;

@@ -86,36 +86,3 @@ impl Repository {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use sea_orm::{ConnectionTrait, DbBackend, Statement};
-
-    use super::*;
-    use crate::domain::timestamp::Clock;
-
-    #[tokio::test]
-    async fn a_reader_keeps_the_log_from_being_emptied_and_writers_are_as_patient_as_before() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("userdata.db");
-        let url = format!("sqlite://{}", file.display()).parse().unwrap();
-        let repository = Repository::open(&url, 3, Clock::default()).await.unwrap();
-        repository.migrate().await.unwrap();
-        let reader = rusqlite::Connection::open(&file).unwrap();
-        reader.execute_batch("BEGIN; SELECT * FROM subjects").unwrap();
-        let (log, written) = (repository.log.as_ref().unwrap(), || fs::metadata(folder.path().join("userdata.db-wal")).unwrap().len());
-        for (is_read, empties) in [(true, false), (true, false), (false, true), (false, true)] {
-            repository.write().execute_unprepared("UPDATE subjects SET epoch = 1; PRAGMA user_version = 1").await.unwrap();
-            if !is_read {
-                reader.execute_batch("ROLLBACK").ok();
-            }
-            assert!(written() > 0);
-            assert_eq!((log.empty().await.unwrap(), written() == 0), (empties, empties));
-            let asked = Statement::from_string(DbBackend::Sqlite, "PRAGMA busy_timeout");
-            let patience: i64 = repository.write().query_one_raw(asked).await.unwrap().unwrap().try_get_by_index(0).unwrap();
-            assert_eq!(patience, i64::try_from(SQLITE_BUSY.as_millis()).unwrap());
-        }
-    }
-}

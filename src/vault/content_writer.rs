@@ -21,13 +21,18 @@ pub struct ContentWriter {
 
 impl ContentWriter {
     pub(super) fn new(store: Arc<dyn ObjectStore>, location: Path) -> Self {
-        let writer = BufWriter::with_capacity(Arc::clone(&store), location.clone(), PART_BYTES);
+        let writer = BufWriter::with_capacity(Arc::clone(&store), location.clone(), PART_BYTES).with_max_concurrency(1);
         Self { store, location, writer, written: 0 }
     }
 
     /// How many bytes were taken.
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// How many of them may be in memory at the most: of a part that is being sent, and of the next one.
+    pub fn in_memory(&self) -> usize {
+        usize::try_from(self.written).unwrap_or(usize::MAX).min(2 * PART_BYTES)
     }
 
     /// Takes the next piece.

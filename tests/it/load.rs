@@ -19,14 +19,14 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 use userdata::{
     domain::principal::Permission,
-    grpc::proto::{ExportUserDataRequest, ExportUserDataResponse, ImportUserDataRequest, Memory},
+    grpc::proto::{ExportUserDataRequest, ExportUserDataResponse, ImportUserDataRequest, Memory, Upload},
 };
 
 use crate::{
     credentials::key_headers,
     deadline::{EXPORT, IMPORT, RawCall, connect, import_anna},
     lifecycle::all_healths_are,
-    on_both_engines,
+    on_both_engines, records,
     rpc::{Rpc, assert_reason},
     world::{ACME, OTHER, World, eventually},
 };
@@ -42,6 +42,7 @@ on_both_engines!(
     a_client_that_takes_nothing_is_cut_after_its_deadline_whatever_the_floor,
     the_answer_to_an_import_that_nobody_reads_holds_its_place,
     an_unfinished_import_holds_its_bytes_until_its_client_is_gone,
+    an_import_that_goes_on_holds_as_much_as_its_largest_request_and_the_content_it_has_begun,
 );
 
 /// What frames one at a time do not fit into.
@@ -367,6 +368,47 @@ async fn an_unfinished_import_holds_its_bytes_until_its_client_is_gone(mut world
 
     drop(unfinished);
     eventually("there is room again", async || client.import(vec![request(700 * KIB)]).await.is_ok()).await;
+}
+
+async fn an_import_that_goes_on_holds_as_much_as_its_largest_request_and_the_content_it_has_begun(mut world: World) {
+    const KIB: usize = 1024;
+    let limits = &mut world.config.limits;
+    (limits.max_import_bytes, limits.max_import_bytes_per_application) = (10_000 * 1024, 800 * 1024);
+    world.restart().await;
+    let mut client = world.client().await;
+    let about = |user: &str| ImportUserDataRequest { user_token: user.into(), ..Default::default() };
+    let large = |user: &str, bytes| ImportUserDataRequest {
+        memories: vec![Memory { text: "x".repeat(bytes), ..records::memory(Some("m"), 1) }],
+        ..about(user)
+    };
+    let imported = async |user: &str, table: &str| {
+        let sql = format!("SELECT 1 FROM {table} JOIN subjects ON subjects.id = subject_id WHERE user_token = '{user}'");
+        eventually("it is imported", async || !world.query(&sql).await.is_empty()).await;
+    };
+
+    let mut first = RawCall::begin_on(connect(&world, WINDOW).await, &world, ACME, IMPORT, None).await;
+    first.send(&large("anna", 500 * KIB), false);
+    first.send(&ImportUserDataRequest { sessions: vec![records::session("s", 1)], ..about("anna") }, false);
+    imported("anna", "sessions").await;
+    let refused = client.import(vec![large("boris", 400 * KIB)]).await.unwrap_err();
+    assert_refused(&refused, Code::ResourceExhausted, "ERROR_REASON_LIMIT_EXCEEDED");
+    drop(first);
+    eventually("there is room again", async || client.import(vec![large("boris", 400 * KIB)]).await.is_ok()).await;
+
+    let mut second = RawCall::begin_on(connect(&world, WINDOW).await, &world, ACME, IMPORT, None).await;
+    let upload = Upload { size_bytes: 10 << 20, ..records::upload("u", 0) };
+    second.send(&ImportUserDataRequest { uploads: vec![upload], ..about("clara") }, false);
+    for piece in 0..3 {
+        let upload_contents = vec![records::content("u", piece * 150 * KIB, 150 * KIB)];
+        second.send(&ImportUserDataRequest { upload_contents, ..about("clara") }, false);
+    }
+    second.send(&ImportUserDataRequest { sessions: vec![records::session("s", 1)], ..about("clara") }, false);
+    imported("clara", "sessions").await;
+    let refused = client.import(vec![large("boris", 400 * KIB)]).await.unwrap_err();
+    assert_refused(&refused, Code::ResourceExhausted, "ERROR_REASON_LIMIT_EXCEEDED");
+    // Content that is out of order is given up.
+    second.send(&ImportUserDataRequest { upload_contents: vec![records::content("u", 1, 1)], ..about("clara") }, false);
+    eventually("there is room again", async || client.import(vec![large("boris", 400 * KIB)]).await.is_ok()).await;
 }
 
 /// Asserts that a stream ends by a reset though its client gives back nothing of the window.

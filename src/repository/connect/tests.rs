@@ -39,3 +39,27 @@ async fn every_sqlite_connection_has_the_settings_that_erasing_and_surviving_res
     }
     assert_eq!(fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
 }
+
+#[tokio::test]
+async fn a_reader_keeps_the_log_from_being_emptied_and_writers_are_as_patient_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("userdata.db");
+    let repository = Repository::open(&format!("sqlite://{}", file.display()).parse().unwrap(), 3, Clock::default()).await.unwrap();
+    repository.migrate().await.unwrap();
+    let reader = rusqlite::Connection::open(&file).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM subjects").unwrap();
+    let bytes_in_log = || fs::metadata(folder.path().join("userdata.db-wal")).unwrap().len();
+    for reads in [true, true, false, false] {
+        repository.log_will_hold_erased();
+        repository.write().execute_unprepared("PRAGMA user_version = 1").await.unwrap();
+        if !reads {
+            reader.execute_batch("ROLLBACK").ok();
+        }
+        assert!(bytes_in_log() > 0);
+        repository.empty_log_of_erased().await;
+        assert_eq!(bytes_in_log() > 0, reads);
+        let asked = Statement::from_string(DbBackend::Sqlite, "PRAGMA busy_timeout");
+        let patience: i64 = repository.write().query_one_raw(asked).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+        assert_eq!(patience, SQLITE_BUSY.as_millis() as i64);
+    }
+}
