@@ -201,6 +201,27 @@ def unread_reflection_of_strangers(wire: Wire) -> Pieces:
         yield b"".join(wire.call(wire.next_stream(), REFLECTION, questions, credentials=False) for _ in range(10))
 
 
+@attack(connections=32, pace=0.1)
+def reflection_of_strangers_past_its_deadline(wire: Wire) -> Pieces:
+    """Reflection whose deadline is a millisecond and whose request lacks the last byte of 4 KiB, in 32 × 100 streams, again and again.
+    Survived when what goes on behind an answer is bounded too.
+    """
+    yield wire.start()
+    beginning = b"\0" + (4096).to_bytes(4, "big") + bytes(4095)
+    for _ in range(40):
+        streams = [wire.next_stream() for _ in range(25)]
+        heads = (wire.head(stream, REFLECTION, credentials=False, more=[("grpc-timeout", "1m")]) for stream in streams)
+        yield b"".join(head + DataFrame(stream, beginning).serialize() for head, stream in zip(heads, streams, strict=True))
+
+
+@attack(connections=100, pace=0.1)
+def refusals_that_are_late(wire: Wire) -> Pieces:
+    """Exports without a credential, in 100 × 100 streams, whose refusals would come 5 s late. Survived when only so many wait."""
+    yield wire.start()
+    for _ in range(20):
+        yield b"".join(wire.call(wire.next_stream(), EXPORT, about("anna"), credentials=False) for _ in range(100))
+
+
 @attack(connections=8, pace=0.1)
 def window_that_never_opens(wire: Wire) -> Pieces:
     """100 exports of a large user on each of 8 connections, whose windows stay at 0. Survived when few of them read ahead."""

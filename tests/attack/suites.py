@@ -21,6 +21,8 @@ SUITES: list[Suite] = [
     ("credentials: timing of API keys", {}, _cargo("--release --test it", "--ignored --exact timing::timing_of_api_keys")),
     ("credentials: access matrix, every call", {}, _cargo("--test it", "access_matrix")),
     ("isolation of applications and users", {}, _cargo("--test it", "isolation::")),
+    ("faults of the database", {}, _cargo("--test it", "database_faults:: faults::")),
+    ("faults of the object store", {}, _cargo("--test it", "slow_store::")),
     ("leaks: 10,000 calls, every log", {"LEAK_CALLS": "10000"}, _cargo("--features failpoints --test it", "leaks::")),
     ("limits, and one application beside another", {}, _cargo("--test it", "load::")),
     ("fuzz: every target for 60 s", {}, ["scripts/fuzz", "60"]),

@@ -97,7 +97,7 @@ def scanned(address: Address) -> str:
 
 def strangers_are_refused(world: World) -> tuple[str, None]:
     """Clients without a certificate, with one of another authority, with one that has expired. Survived when none of them gets an answer,
-    and one with the right certificate does.
+    and one with the right certificate does, before them and after.
     """
     folder = _folder(world, "tls-clients")
     servers, clients, foreign = (Certificates(folder, name) for name in ("servers", "clients", "foreign"))
@@ -110,7 +110,8 @@ def strangers_are_refused(world: World) -> tuple[str, None]:
     }
     flags = ["--tls-cert", str(certificate), "--tls-key", str(key), "--tls-client-ca", str(clients.pem)]
     with Server(world, *flags) as server:
-        _call(server.address, _client(servers, clients.sign("friend", use)))
+        friend = _client(servers, clients.sign("friend", use))
+        _call(server.address, friend)
         time.sleep(1.5)  # until the certificate of 0 days is one of long ago
         for kind, shown in strangers.items():
             try:
@@ -118,6 +119,7 @@ def strangers_are_refused(world: World) -> tuple[str, None]:
             except (OSError, Failed):
                 continue
             raise Failed(f"a client {kind} was answered")
+        _call(server.address, friend)
     return f"{len(strangers)} refused: {', '.join(strangers)}", None
 
 

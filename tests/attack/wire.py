@@ -78,9 +78,9 @@ class Wire:
         self.stream += 2
         return self.stream
 
-    def head(self, stream: int, path: str, *flags: str, credentials: bool = True) -> bytes:
+    def head(self, stream: int, path: str, *flags: str, credentials: bool = True, more: Headers = ()) -> bytes:
         """The HEADERS of a call; after those of the first its fields are indexed, and take a byte each."""
-        fields = call_headers(path, self.credentials if credentials else ())
+        fields = call_headers(path, [*(self.credentials if credentials else ()), *more])
         return HeadersFrame(stream, self.encoder.encode(fields), flags=["END_HEADERS", *flags]).serialize()
 
     def call(self, stream: int, path: str, body: bytes, credentials: bool = True) -> bytes:

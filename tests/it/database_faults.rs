@@ -29,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(8);
 const SLACK: Duration = Duration::from_secs(20);
 
 /// How soon the service goes on when the fault has ended.
-const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often calls are made during a fault: while API keys are still believed, and when they are too old.
 const ROUNDS: usize = 2;

@@ -4,11 +4,13 @@
 use std::process::Command;
 
 use sea_orm::ConnectionTrait;
+use tokio::time::Instant;
 use tonic::Code;
 use userdata::{grpc::proto::import_service_client::ImportServiceClient, repository::Engine};
 
 use crate::{
     credentials::key_headers,
+    database_faults::GOES_ON_WITHIN,
     lifecycle::five_megabytes,
     program::Program,
     rpc::{Rpc, assert_reason, with},
@@ -31,7 +33,9 @@ async fn on_postgres_a_read_only_database_answers_exports_and_takes_changes_agai
     eventually("exports are answered", async || Rpc::Export.call(&channel, &key, "anna").await.is_ok()).await;
 
     set_read_only(&world, false).await;
+    let ended = Instant::now();
     eventually("changes are made again", async || Rpc::ScopedDelete.call(&channel, &key, "anna").await.is_ok()).await;
+    assert!(ended.elapsed() < GOES_ON_WITHIN, "it went on only after {:?}", ended.elapsed());
 }
 
 /// As a failover leaves it: new connections only read, and the old ones are gone.
@@ -66,6 +70,8 @@ async fn on_sqlite_a_disk_that_is_full_refuses_what_does_not_fit_and_takes_it_wh
 
     let room = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &program.id().to_string()]).status().unwrap();
     assert!(room.success());
+    let ended = Instant::now();
     eventually("it fits", async || import().await.is_ok()).await;
+    assert!(ended.elapsed() < GOES_ON_WITHIN, "it went on only after {:?}", ended.elapsed());
     assert_eq!(world.query("SELECT id FROM messages").await.len(), 10);
 }
