@@ -26,11 +26,11 @@ pub struct LimitsConfig {
     /// Of these, exports of one application: one whose client takes nothing holds up to 2 MiB.
     #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_exports_per_application: u32,
-    /// Bytes of imports that have arrived and are not dealt with; the import that goes beyond is ended.
-    #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = clap::value_parser!(u32).range(16_777_216..))]
+    /// Bytes of imports in memory: requests, and content that is not finished; the import that goes beyond is ended.
+    #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = clap::value_parser!(u32).range(33_554_432..))]
     pub max_import_bytes: u32,
     /// Of these, bytes of one application.
-    #[arg(long, value_name = "BYTES", default_value = "134217728", value_parser = clap::value_parser!(u32).range(16_777_216..))]
+    #[arg(long, value_name = "BYTES", default_value = "134217728", value_parser = clap::value_parser!(u32).range(33_554_432..))]
     pub max_import_bytes_per_application: u32,
     /// Calls in a second of one application, and as many at once after a pause; without it, any number.
     #[arg(long, value_name = "N")]
