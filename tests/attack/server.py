@@ -120,6 +120,10 @@ class Server:
     def forget_peak(self) -> float:
         """Begins to measure anew, and gives the memory of now, in MiB."""
         (self.proc / "clear_refs").write_text("5")
+        return self.memory()
+
+    def memory(self) -> float:
+        """The memory it has now, in MiB."""
         return self._memory("VmRSS")
 
     def peak(self) -> float:
