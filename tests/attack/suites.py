@@ -17,11 +17,12 @@ def _cargo(target: str, tests: str) -> list[str]:
 
 SUITES: list[Suite] = [
     ("credentials: the table of JWTs", {}, _cargo("--lib", "grpc::auth::tests::jwt_attacks")),
+    ("credentials: Wycheproof's vectors for JWS", {}, _cargo("--lib", "grpc::auth::tests::wycheproof")),
     ("credentials: the table of API keys", {}, _cargo("--lib", "grpc::auth::tests::api_keys")),
     ("credentials: timing of API keys", {}, _cargo("--release --test it", "--ignored --exact timing::timing_of_api_keys")),
     ("credentials: access matrix, every call", {}, _cargo("--test it", "access_matrix")),
     ("isolation of applications and users", {}, _cargo("--test it", "isolation::")),
-    ("faults of the database", {}, _cargo("--test it", "database_faults:: faults::")),
+    ("faults of the database", {}, _cargo("--test it", "database_faults:: faults:: lifecycle::")),
     ("faults of the object store", {}, _cargo("--test it", "slow_store::")),
     ("leaks: 10,000 calls, every log", {"LEAK_CALLS": "10000"}, _cargo("--features failpoints --test it", "leaks::")),
     ("limits, and one application beside another", {}, _cargo("--test it", "load::")),

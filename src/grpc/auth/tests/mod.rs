@@ -3,6 +3,7 @@
 mod api_keys;
 mod issuer_keys;
 mod jwt_attacks;
+mod wycheproof;
 
 use std::{
     sync::Arc,
