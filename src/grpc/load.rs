@@ -83,8 +83,9 @@ impl HeldBytes {
 
     /// Has room for so many from now on.
     pub(super) fn hold(&mut self, number: usize) -> Result<(), Status> {
-        if let Some(more) = number.checked_sub(self.number).filter(|more| *more > 0) {
-            let more = self.load.import_bytes.enter(&self.application, None, u32::try_from(more).unwrap_or(u32::MAX))?;
+        if number > self.number {
+            let more = u32::try_from(number - self.number).unwrap_or(u32::MAX);
+            let more = self.load.import_bytes.enter(&self.application, None, more)?;
             match &mut self.room {
                 Some(room) => room.add(more),
                 None => self.room = Some(more),

@@ -32,8 +32,9 @@ const LATEST: Duration = Duration::from_secs(5);
 /// Who waits no longer than this for an answer is told of his deadline instead of the refusal.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
-/// How many refusals wait at once, for each is a call that is kept: others come at once.
+/// How many refusals wait at once, and how many of one peer, for each is a call that is kept: others come at once.
 const WAITING: usize = 1_000;
+const WAITING_OF_ONE_PEER: usize = 100;
 
 /// Between two lines in the log at least.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -47,11 +48,22 @@ pub struct FailedLogins {
     /// How far one refusal puts off the moment at which a peer's are all forgiven.
     each: u64,
     hasher: RandomState,
-    forgiven_at: Box<[AtomicU64]>,
+    records: Box<[Record]>,
     /// Refusals that no line in the log has told of.
     untold: AtomicU64,
     next_line: AtomicU64,
     waiting: Semaphore,
+}
+
+struct Record {
+    forgiven_at: AtomicU64,
+    waiting: Semaphore,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { forgiven_at: AtomicU64::default(), waiting: Semaphore::new(WAITING_OF_ONE_PEER) }
+    }
 }
 
 impl FailedLogins {
@@ -61,7 +73,7 @@ impl FailedLogins {
             began: Instant::now(),
             each: millis(WINDOW) / u64::from(at_once.max(1)),
             hasher: RandomState::new(),
-            forgiven_at: std::iter::repeat_with(AtomicU64::default).take(RECORDS).collect(),
+            records: std::iter::repeat_with(Record::default).take(RECORDS).collect(),
             untold: AtomicU64::default(),
             next_line: AtomicU64::default(),
             waiting: Semaphore::new(WAITING),
@@ -86,7 +98,7 @@ impl FailedLogins {
                 self.tell(peer, now);
                 let left = deadline.map(|deadline| deadline.left()).filter(|left| *left > TOO_SOON);
                 let most = left.map_or(LATEST, |left| left * 3 / 4);
-                if let Ok(_place) = self.waiting.try_acquire() {
+                if let (Ok(_of_peer), Ok(_of_all)) = (self.record(peer).waiting.try_acquire(), self.waiting.try_acquire()) {
                     sleep(most.min(Duration::from_millis(late))).await;
                 }
             }
@@ -98,9 +110,12 @@ impl FailedLogins {
     fn refused(&self, peer: IpAddr, now: u64) -> u64 {
         let window_end = now + millis(WINDOW);
         let put_off = |forgiven_at: u64| (forgiven_at.max(now) + self.each).min(window_end + millis(LATEST));
-        let record = self.hasher.hash_one(network(peer)) as usize % RECORDS;
-        let before = self.forgiven_at[record].fetch_update(Relaxed, Relaxed, |at| Some(put_off(at)));
+        let before = self.record(peer).forgiven_at.fetch_update(Relaxed, Relaxed, |at| Some(put_off(at)));
         before.map_or(0, |before| put_off(before).saturating_sub(window_end))
+    }
+
+    fn record(&self, peer: IpAddr) -> &Record {
+        &self.records[self.hasher.hash_one(network(peer)) as usize % RECORDS]
     }
 
     fn tell(&self, peer: IpAddr, now: u64) {
@@ -177,20 +192,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_refusals_wait_at_once() {
+    async fn only_so_many_refusals_wait_at_once_and_those_of_one_peer_leave_room_for_others() {
         let failed = FailedLogins::new(1);
-        let refused = || async { Ok::<_, ()>(Status::unauthenticated("").into_http::<()>()) };
-        let caller = || Caller { peer: PEER, deadline: None };
-        let mut waiting = Vec::new();
-        for _ in 0..2 * WAITING {
-            let mut answer = Box::pin(Arc::clone(&failed).slow(caller(), refused()));
-            if (&mut answer).now_or_never().is_none() {
-                waiting.push(answer);
-            }
-        }
-        assert_eq!(waiting.len(), WAITING);
+        let refusal = |last: usize| {
+            let caller = Caller { peer: Ipv4Addr::new(192, 0, 2, u8::try_from(last).unwrap()).into(), deadline: None };
+            let answer = async { Ok::<_, ()>(Status::unauthenticated("").into_http::<()>()) };
+            let mut refusal = Box::pin(Arc::clone(&failed).slow(caller, answer));
+            (&mut refusal).now_or_never().is_none().then_some(refusal)
+        };
+        let mut waiting: Vec<_> = (0..2 * WAITING).filter_map(|_| refusal(1)).collect();
+        assert_eq!(waiting.len(), WAITING_OF_ONE_PEER);
         waiting.pop();
-        assert!(Arc::clone(&failed).slow(caller(), refused()).now_or_never().is_none());
+        waiting.push(refusal(1).expect("there is a place again"));
+        // Of some, the first is answered at once, and some share a record.
+        waiting.extend((2..=100).flat_map(|last| (0..=WAITING_OF_ONE_PEER).filter_map(move |_| refusal(last))));
+        assert_eq!(waiting.len(), WAITING);
     }
 
     #[test]
