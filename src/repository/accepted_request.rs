@@ -123,18 +123,22 @@ fn insert(application_id: &str, request_id: &str, digest: Vec<u8>, response: Vec
     Entity::insert(row).into_query()
 }
 
-/// Replaces the response of a request whose files have been removed, or not; gives whether nobody has done so before.
+/// Replaces the response of a request whose files have been removed, or not; fails with [`Error::Conflict`] when another call for the same
+/// request has done so before.
 pub(super) async fn finish_response<R: Stored>(
     transaction: &DatabaseTransaction,
     subject: &Subject,
     once: &Once,
     report: &R,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let finished = Entity::update_many()
         .col_expr(Column::Response, Expr::val(report.to_bytes()))
         .col_expr(Column::IsFinal, Expr::val(true))
         .filter(Column::ApplicationId.eq(subject.application().as_str()))
         .filter(Column::RequestId.eq(once.id.as_str()))
         .filter(Column::IsFinal.eq(false));
-    Ok(finished.exec(transaction).await?.rows_affected == 1)
+    match finished.exec(transaction).await?.rows_affected {
+        1 => Ok(()),
+        _ => Err(Error::Conflict("the request was answered before".to_owned())),
+    }
 }

@@ -8,10 +8,10 @@ use sea_orm::{
 use super::{
     Error, Held, Repository,
     accepted_request::{Accepted, keep_response, plan_changed},
-    effects::Effects,
+    effects::{Effects, Rows},
     entity::{assistant, compaction_cache, conversation, feedback, memory, message, session, subject as subjects, upload},
     query::zero,
-    subject::{delete_rows, note_erasures, rows, update_rows},
+    subject::{delete_rows, note_erasures},
     transaction::in_transaction,
     verification::{no_text_remains, nothing_remains},
 };
@@ -63,18 +63,17 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
     let mut effects: Effects<MessagesDeleted> = Effects::none();
     let mut kinds = vec![subjects::Column::MessagesErasedAt];
     kinds.extend(scrub.then_some(subjects::Column::TextsScrubbedAt));
-    effects.add(note_erasures(held, &kinds, now), |_, _| {});
+    effects.add_untold(note_erasures(held, &kinds, now));
     // While the messages are still there: a probe per conversation finds who has any.
-    let counted = update_rows::<conversation::Entity>(held)
-        .col_expr(conversation::Column::MessageCount, Expr::val(0))
-        .filter(has_messages(Expr::val(held.subject_id)));
-    effects.add(counted.into_query(), |report, rows| report.conversations += rows);
-    effects.add(delete_rows::<compaction_cache::Entity>(held).into_query(), |report, rows| report.compaction_cache += rows);
+    let counted = Rows::held::<conversation::Entity>(held).filter(has_messages(Expr::val(held.subject_id)));
+    effects.add(counted.update([(conversation::Column::MessageCount, Expr::val(0))]), |report, rows| report.conversations += rows);
+    let derived = Rows::held::<compaction_cache::Entity>(held);
+    effects.add(derived.clone().delete(), |report, rows| report.compaction_cache += rows);
     // PostgreSQL would look at each deleted row again to see that none is left, a tenth of the whole time. So what is there under the lock
     // is counted before, and must be what the deletion takes.
     let counts_before = transaction.get_database_backend() == DbBackend::Postgres;
     if counts_before {
-        effects.add(rows::<message::Entity>(held), |report, rows| report.remaining.messages += rows);
+        effects.count(Rows::held::<message::Entity>(held), |report, rows| report.remaining.messages += rows);
     }
     effects.take_place(transaction, report).await?;
 
@@ -91,26 +90,26 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
     }
 
     let mut texts: Effects<MessagesDeleted> = Effects::none();
+    let titled = Rows::held::<conversation::Entity>(held).filter(conversation::Column::Title.is_not_null());
+    let noted = Rows::held::<feedback::Entity>(held).filter(feedback::Column::Notes.is_not_null());
     if scrub {
-        let titles = update_rows::<conversation::Entity>(held).col_expr(conversation::Column::Title, Expr::val(None::<String>));
-        texts.add(titles.filter(conversation::Column::Title.is_not_null()).into_query(), |report, rows| report.titles_scrubbed += rows);
-        let notes = update_rows::<feedback::Entity>(held).col_expr(feedback::Column::Notes, Expr::val(None::<String>));
+        let titles = titled.clone().update([(conversation::Column::Title, Expr::val(None::<String>))]);
+        texts.add(titles, |report, rows| report.titles_scrubbed += rows);
         if !planted("bug.notes-not-scrubbed") {
-            texts.add(notes.filter(feedback::Column::Notes.is_not_null()).into_query(), |report, rows| report.notes_scrubbed += rows);
+            let notes = noted.clone().update([(feedback::Column::Notes, Expr::val(None::<String>))]);
+            texts.add(notes, |report, rows| report.notes_scrubbed += rows);
         }
     }
     if !counts_before {
-        texts.check(rows::<message::Entity>(held).limit(1).to_owned(), |report, rows| report.remaining.messages += rows);
+        texts.check(Rows::held::<message::Entity>(held), |report, rows| report.remaining.messages += rows);
     }
-    texts.check(rows::<compaction_cache::Entity>(held), |report, rows| report.remaining.compaction_cache += rows);
-    let titled = rows::<conversation::Entity>(held).and_where(conversation::Column::Title.is_not_null()).to_owned();
+    texts.check(derived, |report, rows| report.remaining.compaction_cache += rows);
     texts.check(titled, |report, rows| report.residue.titles += rows);
-    let noted = rows::<feedback::Entity>(held).and_where(feedback::Column::Notes.is_not_null()).to_owned();
     texts.check(noted, |report, rows| report.residue.feedback_notes += rows);
-    texts.check(rows::<memory::Entity>(held), |report, rows| report.residue.memories += rows);
-    texts.check(rows::<upload::Entity>(held), |report, rows| report.residue.uploads += rows);
-    texts.check(rows::<assistant::Entity>(held), |report, rows| report.residue.assistants += rows);
-    texts.check(rows::<session::Entity>(held), |report, rows| report.residue.sessions += rows);
+    texts.check(Rows::held::<memory::Entity>(held), |report, rows| report.residue.memories += rows);
+    texts.check(Rows::held::<upload::Entity>(held), |report, rows| report.residue.uploads += rows);
+    texts.check(Rows::held::<assistant::Entity>(held), |report, rows| report.residue.assistants += rows);
+    texts.check(Rows::held::<session::Entity>(held), |report, rows| report.residue.sessions += rows);
     texts.take_place(transaction, report).await?;
     if scrub {
         no_text_remains(&report.residue)?;

@@ -161,7 +161,7 @@ impl Repository {
         once: Option<&Once>,
     ) -> Result<ScopesErased, Error> {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
-        let finished = in_transaction!(with share; self, subject, "finish_erasure", once.is_some(), None, transaction => {
+        let finished = in_transaction!(with share; self, subject, "finish_erasure", once.is_some(), self.finished_before(subject, once).await?, transaction => {
             let now = self.clock.now().0;
             let locked = self.lock_for_erasure(transaction, subject, None).await?;
             self.log_will_hold_erased();
@@ -186,22 +186,20 @@ impl Repository {
             let removals = Removals { removed: removals.removed.clone(), failed };
             note(transaction, &locked.held, &removals, now, |id| shown.contains(&id)).await?;
             report.remaining.embeddings = embeddings_of(transaction, &locked.held, &erased.to_remove).await?;
-            let is_first = match once {
-                Some(once) => finish_response(transaction, subject, once, &report).await?,
-                None => true,
-            };
+            if let Some(once) = once {
+                finish_response(transaction, subject, once, &report).await?;
+            }
             crash_at("erasure.before_settle_commit");
-            Ok(is_first.then_some(report))
+            Ok(report)
         })?;
         crash_at("erasure.after_settle_commit");
-        match (finished, once) {
-            (Some(report), _) => Ok(report),
-            // Another call for the same request was quicker.
-            (None, once) => {
-                let before = self.accepted_before(subject, once).await?;
-                before.map(|kept| kept.report).ok_or(Error::Corrupt("a response is missing"))
-            }
-        }
+        Ok(finished)
+    }
+
+    /// The final response to a request, if it has one.
+    async fn finished_before(&self, subject: &Subject, once: Option<&Once>) -> Result<Option<ScopesErased>, Error> {
+        let kept = self.accepted_before::<ScopesErased>(subject, once).await?;
+        Ok(kept.filter(|kept| kept.is_final).map(|kept| kept.report))
     }
 }
 

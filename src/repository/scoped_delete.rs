@@ -8,20 +8,20 @@ use std::{
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{DeleteStatement, Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, UpdateStatement, Value},
+    sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, Value},
 };
 
 use super::{
     Error, Held, Repository,
     accepted_request::{Accepted, Kept, keep_response, kept, plan_changed, some_response},
     conversation,
-    effects::{Effects, Written},
+    effects::{Effects, Rows, Written},
     entity::{
         assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, subject as subjects,
         upload as uploads, upload_embedding,
     },
     removal::{PendingUpload, StoredObjects, after_lease, note_objects, uploads_of},
-    subject::{delete_rows, note_erasures, rows, update_rows},
+    subject::note_erasures,
     transaction::in_transaction,
     upload,
     verification::nothing_remains,
@@ -176,129 +176,86 @@ impl Erasure {
     fn effects(&self, scopes: Scopes) -> Effects<Erased> {
         let held = &self.held;
         let mut effects: Effects<Erased> = Effects::none();
-        effects.add(note_erasures(held, &kinds(scopes), self.now), |_, _| {});
+        effects.add_untold(note_erasures(held, &kinds(scopes), self.now));
         let chosen = scopes.chosen();
         if chosen.dialogues {
-            effects.add(self.forget_dialogues(), |erased, rows| erased.report.dialogues += rows);
-            let derived = delete_rows::<compaction_cache::Entity>(held).filter(of_dialogues(held)).into_query();
-            effects.add(derived, |erased, rows| erased.report.compaction_cache += rows);
-            let left = rows::<conversations::Entity>(held).cond_where(live_dialogues()).to_owned();
-            effects.check(left, |erased, rows| erased.report.remaining.dialogues += rows);
-            let derived = rows::<compaction_cache::Entity>(held).and_where(of_dialogues(held)).to_owned();
+            let live = Rows::held::<conversations::Entity>(held).filter(live_dialogues());
+            let forget = live.clone().update([(conversations::Column::ForgottenAt, Expr::val(self.now))]);
+            effects.add(forget, |erased, rows| erased.report.dialogues += rows);
+            effects.check(live, |erased, rows| erased.report.remaining.dialogues += rows);
+            let derived = Rows::held::<compaction_cache::Entity>(held).filter(of_dialogues(held));
+            effects.add(derived.clone().delete(), |erased, rows| erased.report.compaction_cache += rows);
             effects.check(derived, |erased, rows| erased.report.remaining.compaction_cache += rows);
         }
         if chosen.vault {
-            // Before this erasure begins with its own.
-            let of_others = upload::personal_and_live().add(upload::being_removed());
-            let of_others = rows::<uploads::Entity>(held).cond_where(of_others).to_owned();
-            effects.add(of_others, |erased, rows| erased.uploads_of_others += rows);
-            effects.add(self.delete_embeddings(), |_, _| {});
-            effects.add_each(self.mark_uploads(), uploads::Column::SizeBytes, |erased, size| {
-                erased.report.uploads += 1;
-                erased.report.bytes = erased.report.bytes.saturating_add(size);
-            });
-            effects.add_each(self.begin_removals(), uploads::Column::SizeBytes, |erased, size| {
-                erased.uploads_to_remove += 1;
-                erased.bytes_to_remove = erased.bytes_to_remove.saturating_add(size);
-            });
-            let kept = upload::personal_and_live().add(uploads::Column::RemovalSince.is_null());
-            let left = rows::<uploads::Entity>(held).cond_where(kept).to_owned();
-            effects.check(left, |erased, rows| erased.report.remaining.uploads += rows);
-            let of_deleted = upload_embedding::Column::UploadId.in_subquery(self.deleted_uploads());
-            let embeddings = rows::<upload_embedding::Entity>(held).and_where(of_deleted).to_owned();
-            effects.check(embeddings, |erased, rows| erased.report.remaining.embeddings += rows);
+            self.add_uploads(&mut effects);
         }
         if chosen.memory {
-            let personal = delete_rows::<memory::Entity>(held).filter(memory::Column::InstitutionId.is_null());
+            let personal = Rows::held::<memory::Entity>(held).filter(memory::Column::InstitutionId.is_null());
             if !planted("bug.memories-missed") {
-                effects.add(personal.into_query(), |erased, rows| erased.report.memories += rows);
+                effects.add(personal.clone().delete(), |erased, rows| erased.report.memories += rows);
             }
-            let left = rows::<memory::Entity>(held).and_where(memory::Column::InstitutionId.is_null()).to_owned();
-            effects.check(left, |erased, rows| erased.report.remaining.memories += rows);
+            effects.check(personal, |erased, rows| erased.report.remaining.memories += rows);
         }
         if chosen.assistants {
-            effects.add(self.mark_assistants(), |erased, rows| erased.report.assistants += rows);
-            let left = rows::<assistants::Entity>(held).cond_where(live_assistants()).to_owned();
-            effects.check(left, |erased, rows| erased.report.remaining.assistants += rows);
+            let live = Rows::held::<assistants::Entity>(held).filter(live_assistants());
+            let mark = [(assistants::Column::Status, Expr::val(DELETED)), (assistants::Column::DeletedAt, Expr::val(self.now))];
+            effects.add(live.clone().update(mark), |erased, rows| erased.report.assistants += rows);
+            effects.check(live, |erased, rows| erased.report.remaining.assistants += rows);
         }
         if chosen.feedback {
-            effects.add(self.mark_feedback(), |erased, rows| erased.report.feedback += rows);
-            let left = rows::<feedback::Entity>(held).and_where(feedback::Column::DeletedAt.is_null()).to_owned();
-            effects.check(left, |erased, rows| erased.report.remaining.feedback += rows);
+            let live = Rows::held::<feedback::Entity>(held).filter(feedback::Column::DeletedAt.is_null());
+            let mark = live.clone().update([(feedback::Column::DeletedAt, Expr::val(self.now))]);
+            effects.add(mark, |erased, rows| erased.report.feedback += rows);
+            effects.check(live, |erased, rows| erased.report.remaining.feedback += rows);
         }
         if chosen.sessions {
-            effects.add(delete_rows::<session::Entity>(held).into_query(), |erased, rows| erased.report.sessions += rows);
-            effects.check(rows::<session::Entity>(held), |erased, rows| erased.report.remaining.sessions += rows);
+            let all = Rows::held::<session::Entity>(held);
+            effects.add(all.clone().delete(), |erased, rows| erased.report.sessions += rows);
+            effects.check(all, |erased, rows| erased.report.remaining.sessions += rows);
         }
         effects
     }
 
-    fn forget_dialogues(&self) -> UpdateStatement {
-        update_rows::<conversations::Entity>(&self.held)
-            .col_expr(conversations::Column::ForgottenAt, Expr::val(self.now))
-            .filter(live_dialogues())
-            .into_query()
+    fn add_uploads(&self, effects: &mut Effects<Erased>) {
+        let live = Rows::held::<uploads::Entity>(&self.held).filter(upload::personal_and_live());
+        // Before this erasure begins with its own.
+        effects.count(live.clone().filter(upload::being_removed()), |erased, rows| erased.uploads_of_others += rows);
+        let (without_object, with_object) = (uploads::Column::HasContent.eq(false), uploads::Column::HasContent.eq(true));
+
+        let embeddings = Rows::held::<upload_embedding::Entity>(&self.held);
+        let derived = |uploads: Expr| upload_embedding::Column::UploadId.in_subquery(self.ids_of_personal_uploads(uploads));
+        let of_live = uploads::Column::DeletedAt.is_null().and(without_object.clone());
+        effects.add_untold(embeddings.clone().filter(derived(of_live)).delete());
+        let of_deleted = embeddings.filter(derived(uploads::Column::DeletedAt.is_not_null()));
+        effects.check(of_deleted, |erased, rows| erased.report.remaining.embeddings += rows);
+
+        let to_mark = if planted("bug.marked-before-removal") { live.clone() } else { live.clone().filter(without_object) };
+        let mark = [(uploads::Column::Status, Expr::val(DELETED)), (uploads::Column::DeletedAt, Expr::val(self.now))];
+        effects.add_summing(to_mark.update(mark), uploads::Column::SizeBytes, |erased, rows, bytes| {
+            erased.report.uploads += rows;
+            erased.report.bytes = erased.report.bytes.saturating_add(bytes);
+        });
+        let begin = [
+            (uploads::Column::RemovalSince, Expr::col(uploads::Column::RemovalSince).if_null(self.now)),
+            (uploads::Column::RemovalAttempts, Expr::col(uploads::Column::RemovalAttempts).if_null(0)),
+            (uploads::Column::RemovalError, Expr::val(None::<String>)),
+            (uploads::Column::RemovalNextAt, Expr::val(after_lease(self.now))),
+        ];
+        let to_remove = live.clone().filter(upload::free_to_remove()).filter(with_object);
+        effects.add_summing(to_remove.update(begin), uploads::Column::SizeBytes, |erased, rows, bytes| {
+            erased.uploads_to_remove += rows;
+            erased.bytes_to_remove = erased.bytes_to_remove.saturating_add(bytes);
+        });
+        let kept = live.filter(uploads::Column::RemovalSince.is_null());
+        effects.check(kept, |erased, rows| erased.report.remaining.uploads += rows);
     }
 
-    /// Of the uploads that never had an object.
-    fn delete_embeddings(&self) -> DeleteStatement {
-        let of_marked = uploads::Entity::find()
-            .select_only()
-            .column(uploads::Column::Id)
-            .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
-            .filter(upload::personal_and_live())
-            .filter(uploads::Column::HasContent.eq(false))
-            .into_query();
-        let derived = upload_embedding::Column::UploadId.in_subquery(of_marked);
-        delete_rows::<upload_embedding::Entity>(&self.held).filter(derived).into_query()
-    }
-
-    fn deleted_uploads(&self) -> SelectStatement {
+    fn ids_of_personal_uploads(&self, which: Expr) -> SelectStatement {
         let of_subject = uploads::Entity::find().select_only().column(uploads::Column::Id);
         let personal =
             of_subject.filter(uploads::Column::SubjectId.eq(self.held.subject_id)).filter(uploads::Column::InstitutionId.is_null());
-        personal.filter(uploads::Column::DeletedAt.is_not_null()).into_query()
-    }
-
-    /// The uploads that never had an object.
-    fn mark_uploads(&self) -> UpdateStatement {
-        let mark = update_rows::<uploads::Entity>(&self.held)
-            .col_expr(uploads::Column::Status, Expr::val(DELETED))
-            .col_expr(uploads::Column::DeletedAt, Expr::val(self.now))
-            .filter(upload::personal_and_live());
-        if planted("bug.marked-before-removal") {
-            mark.into_query()
-        } else {
-            mark.filter(uploads::Column::HasContent.eq(false)).into_query()
-        }
-    }
-
-    /// The others.
-    fn begin_removals(&self) -> UpdateStatement {
-        update_rows::<uploads::Entity>(&self.held)
-            .col_expr(uploads::Column::RemovalSince, Expr::col(uploads::Column::RemovalSince).if_null(self.now))
-            .col_expr(uploads::Column::RemovalAttempts, Expr::col(uploads::Column::RemovalAttempts).if_null(0))
-            .col_expr(uploads::Column::RemovalError, Expr::val(None::<String>))
-            .col_expr(uploads::Column::RemovalNextAt, Expr::val(after_lease(self.now)))
-            .filter(upload::personal_and_live())
-            .filter(upload::free_to_remove())
-            .filter(uploads::Column::HasContent.eq(true))
-            .into_query()
-    }
-
-    fn mark_assistants(&self) -> UpdateStatement {
-        update_rows::<assistants::Entity>(&self.held)
-            .col_expr(assistants::Column::Status, Expr::val(DELETED))
-            .col_expr(assistants::Column::DeletedAt, Expr::val(self.now))
-            .filter(live_assistants())
-            .into_query()
-    }
-
-    fn mark_feedback(&self) -> UpdateStatement {
-        update_rows::<feedback::Entity>(&self.held)
-            .col_expr(feedback::Column::DeletedAt, Expr::val(self.now))
-            .filter(feedback::Column::DeletedAt.is_null())
-            .into_query()
+        personal.filter(which).into_query()
     }
 }
 
@@ -329,7 +286,7 @@ mod tests {
     use crate::domain::scope::Chosen;
 
     fn statements(of: &Written<Erased>) -> Vec<(String, Vec<Value>)> {
-        of.changes.statements().chain(of.checks.statements()).map(|(sql, values)| (sql.to_owned(), values.to_vec())).collect()
+        [&of.changes, &of.checks].map(|trip| trip.statement()).map(|(sql, values)| (sql.to_owned(), values.to_vec())).into()
     }
 
     #[test]

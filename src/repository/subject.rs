@@ -4,12 +4,13 @@ use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
     QueryTrait, Select, UpdateMany,
-    sea_query::{self, CaseStatement, Expr, OnConflict, SelectStatement, UpdateStatement},
+    sea_query::{self, CaseStatement, Expr, OnConflict, SelectStatement},
 };
 
 use super::{
     Error, Repository,
     accepted_request::is_accepted,
+    effects::{Change, Rows},
     entity::subject,
     query::{Parameter, Query, integer, text},
     reader::Reading,
@@ -242,14 +243,12 @@ pub(super) fn find(application_id: Expr, user_token: Expr) -> Select<subject::En
 
 /// The note that erasures of these kinds happen `now`: a moment under the lock, for what came before it is erased with the rest. The note
 /// never goes back, whatever the clocks of replicas say.
-pub(super) fn note_erasures(held: &Held, kinds: &[subject::Column], now: i64) -> UpdateStatement {
-    let mut note = subject::Entity::update_many().filter(subject::Column::Id.eq(held.subject_id));
-    for kind in kinds {
+pub(super) fn note_erasures(held: &Held, kinds: &[subject::Column], now: i64) -> Change {
+    let latest = |kind: &subject::Column| {
         let is_earlier = Condition::any().add(kind.is_null()).add(kind.lt(now));
-        let latest = CaseStatement::new().case(is_earlier, now).finally(Expr::col(*kind));
-        note = note.col_expr(*kind, latest.into());
-    }
-    note.into_query()
+        (*kind, CaseStatement::new().case(is_earlier, now).finally(Expr::col(*kind)).into())
+    };
+    Rows::of::<subject::Entity>(subject::Column::Id.eq(held.subject_id)).update(kinds.iter().map(latest))
 }
 
 /// The deletion of the subject's rows of a table.
@@ -260,9 +259,4 @@ pub(super) fn delete_rows<E: EntityTrait>(held: &Held) -> DeleteMany<E> {
 /// A change to the subject's rows of a table.
 pub(super) fn update_rows<E: EntityTrait>(held: &Held) -> UpdateMany<E> {
     E::update_many().filter(Expr::col("subject_id").eq(held.subject_id))
-}
-
-/// The subject's rows of a table, to be counted.
-pub(super) fn rows<E: EntityTrait>(held: &Held) -> SelectStatement {
-    E::find().select_only().expr(Expr::val(1)).filter(Expr::col("subject_id").eq(held.subject_id)).into_query()
 }
