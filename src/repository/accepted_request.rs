@@ -14,6 +14,7 @@ use super::{
     Error, Repository,
     entity::accepted_request::{ActiveModel, Column, Entity},
     query::{Parameter, Query, text},
+    reader::Reading,
 };
 use crate::{
     domain::{
@@ -28,6 +29,11 @@ static BY_ID: Query = Query::new(|_| {
     let of_application = Entity::find().filter(Expr::col(Column::ApplicationId).eq(text()));
     let by_id = of_application.filter(Expr::col(Column::RequestId).eq(text()));
     by_id.select_only().columns([Column::Digest, Column::Response, Column::IsFinal, Column::AcceptedAt]).into_query()
+});
+
+static IS_ACCEPTED: Query = Query::new(|_| {
+    let of_application = Entity::find().select_only().column(Column::IsFinal).filter(Expr::col(Column::ApplicationId).eq(text()));
+    of_application.filter(Expr::col(Column::RequestId).eq(text())).into_query()
 });
 
 /// What became of a request.
@@ -69,6 +75,19 @@ impl Repository {
     }
 }
 
+impl Reading {
+    /// Whether a request of the application was accepted before.
+    pub(super) async fn is_accepted(&mut self, application: &ApplicationId, once: &Once) -> Result<bool, Error> {
+        let parameters = [Parameter::Text(application.as_str()), Parameter::Text(once.id.as_str())];
+        Ok(self.one(&IS_ACCEPTED, &parameters, |_| Ok(())).await?.is_some())
+    }
+}
+
+/// Why a transaction ends whose request was accepted before: whoever tries again finds the response.
+pub(super) fn accepted_before() -> Error {
+    Error::Conflict("the request was accepted before".to_owned())
+}
+
 /// Whether a request of the application was accepted before.
 pub(super) fn is_accepted(application: &ApplicationId, once: &Once) -> Expr {
     let of_application = Entity::find().select_only().expr(Expr::val(1)).filter(Column::ApplicationId.eq(application.as_str()));
@@ -82,7 +101,7 @@ pub(super) async fn plan_changed(transaction: &DatabaseTransaction, subject: &Su
     let select = sea_query::Query::select().expr(is_accepted(subject.application(), once)).to_owned();
     let is_accepted = transaction.query_one(&select).await.map(|row| row.map(|row| row.try_get_by_index(0)));
     match is_accepted {
-        Ok(Some(Ok(true))) => Error::Conflict("the request was accepted before".to_owned()),
+        Ok(Some(Ok(true))) => accepted_before(),
         Ok(Some(Ok(false)) | None) => Error::PlanChanged,
         Ok(Some(Err(error))) | Err(error) => error.into(),
     }

@@ -49,8 +49,9 @@ impl Repository {
             expires_at: Set(key.expires_at.map(|at| at.0)),
             revoked_at: Set(key.revoked_at.map(|at| at.0)),
         };
-        Entity::insert(row).exec_without_returning(self.write()).await?;
-        Ok(())
+        let transaction = self.begin().await?;
+        Entity::insert(row).exec_without_returning(&transaction).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// All keys, revoked and expired ones too, or those of one application; by application, then age.
@@ -93,7 +94,10 @@ impl Repository {
     pub async fn revoke_api_key(&self, id: &ApiKeyId, now: Timestamp) -> Result<bool, Error> {
         let revoked_at = Expr::col(Column::RevokedAt).if_null(now.0);
         let update = Entity::update_many().col_expr(Column::RevokedAt, revoked_at).filter(Column::Id.eq(id.as_str()));
-        Ok(update.exec(self.write()).await?.rows_affected > 0)
+        let transaction = self.begin().await?;
+        let is_there = update.exec(&transaction).await?.rows_affected > 0;
+        transaction.commit().await?;
+        Ok(is_there)
     }
 }
 

@@ -31,8 +31,12 @@ use super::{
 };
 use crate::domain::timestamp::Clock;
 
-/// How long a statement waits for another process that writes to the same SQLite file.
+/// How long a transaction, or a connection that opens, waits for another process that writes to the same SQLite file.
 pub(super) const SQLITE_BUSY: Duration = Duration::from_secs(10);
+
+/// How long the connection that writes to SQLite waits in one try: that is how long emptying the log waits for readers, and an erasure is not
+/// answered before. Transactions try again.
+pub(super) const SQLITE_TRY: Duration = Duration::from_millis(250);
 
 /// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
 const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
@@ -334,7 +338,11 @@ async fn open_sqlite(url: &StorageUrl) -> Result<SqliteConnections, Error> {
                     .foreign_keys(true)
                     .busy_timeout(SQLITE_BUSY)
                     .pragma("secure_delete", "ON");
-                if query_only { options.pragma("query_only", "ON") } else { options }
+                if query_only {
+                    options.pragma("query_only", "ON")
+                } else {
+                    options.pragma("busy_timeout", SQLITE_TRY.as_millis().to_string())
+                }
             });
         options
     };

@@ -35,7 +35,7 @@ impl Repository {
         let once = terms.once.as_ref();
         let before = async || Ok::<_, Error>(self.accepted_before(subject, once).await?.map(|kept| Accepted::Before(kept.report)));
         let report = in_transaction!(self, subject, "delete_messages", once.is_some(), before().await?, transaction => {
-            let locked = self.lock_for_erasure(transaction, subject, once).await?;
+            let locked = self.lock(transaction, subject, once).await?;
             let now = self.clock.now().0;
             let mut report = MessagesDeleted::default();
             self.log_will_hold_erased();

@@ -138,7 +138,7 @@ impl Repository {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
         in_transaction!(with share; self, subject, "finish_removals", false, None, transaction => {
             let now = self.clock.now().0;
-            let Locked { held, .. } = self.lock(transaction, subject).await?;
+            let Locked { held, .. } = self.lock(transaction, subject, None).await?;
             self.log_will_hold_erased();
             let is_latest = no_newer_erasure(transaction, &held, claimed_at.0).await?;
             if changes_what_is_shown(transaction, &held, removals, is_latest).await? {
@@ -163,7 +163,8 @@ impl Repository {
         let share = self.write_shares.take_in_turn(subject.application()).await?;
         let finished = in_transaction!(with share; self, subject, "finish_erasure", once.is_some(), self.finished_before(subject, once).await?, transaction => {
             let now = self.clock.now().0;
-            let locked = self.lock_for_erasure(transaction, subject, None).await?;
+            let locked = self.lock(transaction, subject, None).await?;
+            raise_epoch(transaction, &locked.held).await?;
             self.log_will_hold_erased();
             let is_latest = no_newer_erasure(transaction, &locked.held, erased.at).await?;
             let waiting = attempts_of(transaction, &locked.held).await?;

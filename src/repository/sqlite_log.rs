@@ -1,20 +1,14 @@
 //! Emptying SQLite's write-ahead log after an erasure: until then it may hold what was erased.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use sea_orm::sqlx::{self, Row as _, SqlitePool, pool::PoolConnection, sqlite::Sqlite};
+use sea_orm::sqlx::{self, SqlitePool};
 use tokio::time::timeout;
 
-use super::{Error, Repository, connect::SQLITE_BUSY, error::from_sqlx, in_own_task};
-
-/// How long emptying the log waits for its turn to write, and then for readers: an erasure is not answered before, so not long.
-const BUSY: Duration = Duration::from_millis(250);
+use super::{Repository, connect::SQLITE_TRY};
 
 /// On the connection that writes: when another empties the log, SQLite forgets what it has read of the file on this one.
 #[derive(Clone, Debug)]
@@ -37,27 +31,12 @@ impl SqliteLog {
         Self { write, erasures: Arc::default() }
     }
 
-    /// Moves what the log holds into the file, where erased rows are overwritten, and empties it, if nobody is reading it or writing.
-    async fn empty(&self) -> Result<bool, Error> {
-        let Ok(connection) = timeout(BUSY, self.write.acquire()).await else { return Ok(false) };
-        let connection = connection.map_err(|error| from_sqlx(&error))?;
-        // Whoever left this would leave the connection with too little patience.
-        in_own_task(checkpoint(connection)).await.map_err(|error| from_sqlx(&error))
-    }
-}
-
-/// Whether the log is empty now.
-async fn checkpoint(mut connection: PoolConnection<Sqlite>) -> Result<bool, sqlx::Error> {
-    // In one trip. SQLite sets a time when its text is read: prepared once, it would do nothing the next time.
-    let (short, usual) = (BUSY.as_millis(), SQLITE_BUSY.as_millis());
-    let pragmas = format!("PRAGMA busy_timeout = {short}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = {usual}");
-    match sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas)).fetch_all(&mut *connection).await {
-        Ok(rows) => Ok(rows.get(1).ok_or(sqlx::Error::RowNotFound)?.try_get::<i32, _>(0)? == 0),
-        Err(error) => {
-            // Whichever time it was left with.
-            connection.close_on_drop();
-            Err(error)
-        }
+    /// Moves what the log holds into the file, where erased rows are overwritten, and empties it, if nobody is reading it or writing: gives
+    /// whether it is empty now. It waits for its turn, and then for readers, for no longer than [`SQLITE_TRY`] each.
+    async fn empty(&self) -> Result<bool, sqlx::Error> {
+        let Ok(connection) = timeout(SQLITE_TRY, self.write.acquire()).await else { return Ok(false) };
+        let is_busy: i32 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection?).await?;
+        Ok(is_busy == 0)
     }
 }
 

@@ -4,16 +4,17 @@ use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
     QueryTrait, Select, UpdateMany,
-    sea_query::{self, CaseStatement, Expr, OnConflict, SelectStatement},
+    sea_query::{self, CaseStatement, Expr, LockType, OnConflict, SelectStatement},
 };
 
 use super::{
     Error, Repository,
-    accepted_request::is_accepted,
+    accepted_request::{accepted_before, is_accepted},
     effects::{Change, Rows},
     entity::subject,
     query::{Parameter, Query, integer, text},
     reader::Reading,
+    row::Row,
 };
 use crate::{
     domain::{
@@ -143,24 +144,18 @@ pub(super) struct Locked {
     pub(super) revision: i64,
 }
 
+static LOCKED: Query = Query::new(|_| {
+    find(text(), text()).select_only().columns([subject::Column::Id, subject::Column::Epoch, subject::Column::Revision]).into_query()
+});
+
 impl Repository {
-    /// Locks the subject for an erasure until the transaction ends, and raises its epoch; makes it if there is none, for what a late job brings
-    /// of a user who was erased before is refused too.
+    /// Locks the subject for an erasure until the transaction ends; makes it if there is none, for what a late job brings of a user who was
+    /// erased before is refused too. Raising its epoch is the erasure's: [`note_erasures`] or [`raise_epoch`].
     ///
     /// # Errors
     /// [`Error::Conflict`] when its request was accepted before; others when the database does not answer.
-    pub(super) async fn lock_for_erasure(
-        &self,
-        transaction: &DatabaseTransaction,
-        subject: &Subject,
-        once: Option<&Once>,
-    ) -> Result<Locked, Error> {
-        self.raise(transaction, subject, 1, once, None).await
-    }
-
-    /// Locks the subject without raising its epoch, for whoever does not know yet whether he changes anything that an export shows.
-    pub(super) async fn lock(&self, transaction: &DatabaseTransaction, subject: &Subject) -> Result<Locked, Error> {
-        self.raise(transaction, subject, 0, None, None).await
+    pub(super) async fn lock(&self, transaction: &DatabaseTransaction, subject: &Subject, once: Option<&Once>) -> Result<Locked, Error> {
+        self.lock_and(transaction, subject, once, None).await
     }
 
     /// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
@@ -171,51 +166,73 @@ impl Repository {
         subject: &Subject,
         once: Option<&Once>,
     ) -> Result<Locked, Error> {
-        let until_its_end = (transaction.get_database_backend() == DbBackend::Postgres)
-            .then(|| Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)"));
-        self.raise(transaction, subject, 1, once, until_its_end).await
+        let until_its_end = Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)");
+        self.lock_and(transaction, subject, once, Some(until_its_end)).await
     }
 
-    async fn raise(
+    async fn lock_and(
         &self,
         transaction: &DatabaseTransaction,
         subject: &Subject,
-        by: i64,
         once: Option<&Once>,
-        also: Option<Expr>,
+        on_postgres: Option<Expr>,
     ) -> Result<Locked, Error> {
         crash_at("erasure.before_lock");
-        let found = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
-        let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
-        let by = if planted("bug.epoch-not-raised") { 0 } else { by };
-        let raised = Expr::col((subject::Entity, subject::Column::Epoch)).add(by);
-        let returned = sea_query::Query::returning().exprs(found.into_iter().chain([is_repeated]).chain(also)).to_owned();
-        let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
-        let mut raise = sea_query::Query::update();
-        raise.table(subject::Entity).value(subject::Column::Epoch, raised.clone()).returning(returned.clone());
-        raise.and_where(subject::Column::ApplicationId.eq(application)).and_where(subject::Column::UserToken.eq(user_token));
-        let row = match transaction.query_one(&raise).await? {
-            Some(row) => row,
-            None => {
-                let row = subject::ActiveModel { epoch: Set(by), revision: Set(0), ..new(subject, self.clock.now().0) };
-                let mut make =
-                    subject::Entity::insert(row).on_conflict(by_name().value(subject::Column::Epoch, raised).to_owned()).into_query();
-                let row = transaction.query_one(make.returning(returned)).await?;
-                row.ok_or(Error::Corrupt("a subject that was made is not there"))?
-            }
+        let found = match transaction.get_database_backend() {
+            DbBackend::Sqlite => self.locked_by_sqlite(subject, once).await?,
+            _ => lock_row(transaction, subject, once, on_postgres).await?,
         };
-        if row.try_get_by_index(3)? {
-            return Err(Error::Conflict("the request was accepted before".to_owned()));
+        if let Some(locked) = found {
+            return Ok(locked);
         }
-        let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
-        Ok(Locked { held, revision: row.try_get_by_index(2)? })
+        let row = subject::ActiveModel { epoch: Set(0), revision: Set(0), ..new(subject, self.clock.now().0) };
+        // Another call may be making it: wait for it, and lock that.
+        let locked = by_name().update_column(subject::Column::ApplicationId).to_owned();
+        let row = subject::Entity::insert(row).on_conflict(locked).exec_with_returning(transaction).await?;
+        Ok(Locked { revision: row.revision, held: row.into() })
     }
+
+    /// A transaction that writes has SQLite's one lock: what is read beside it, without a call to its thread, stays so until it ends.
+    async fn locked_by_sqlite(&self, subject: &Subject, once: Option<&Once>) -> Result<Option<Locked>, Error> {
+        let mut reading = self.reading(subject).await?;
+        if let Some(once) = once
+            && reading.is_accepted(subject.application(), once).await?
+        {
+            return Err(accepted_before());
+        }
+        let locked = |row: Row<'_>| Ok(Locked { held: Held { subject_id: row.get(0)?, epoch: row.get(1)? }, revision: row.get(2)? });
+        reading.one(&LOCKED, &names(subject), locked).await
+    }
+}
+
+async fn lock_row(
+    transaction: &DatabaseTransaction,
+    subject: &Subject,
+    once: Option<&Once>,
+    also: Option<Expr>,
+) -> Result<Option<Locked>, Error> {
+    let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
+    let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
+    let columns = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
+    let mut lock = find(Expr::val(application), Expr::val(user_token)).select_only().into_query();
+    lock.exprs(columns.into_iter().chain([is_repeated]).chain(also)).lock(LockType::Update);
+    let Some(row) = transaction.query_one(&lock).await? else { return Ok(None) };
+    if row.try_get_by_index(3)? {
+        return Err(accepted_before());
+    }
+    let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
+    Ok(Some(Locked { held, revision: row.try_get_by_index(2)? }))
+}
+
+fn raised_epoch() -> Expr {
+    let by = if planted("bug.epoch-not-raised") { 0 } else { 1 };
+    Expr::col((subject::Entity, subject::Column::Epoch)).add(by)
 }
 
 /// Raises the epoch of a subject that is locked.
 pub(super) async fn raise_epoch(transaction: &DatabaseTransaction, held: &Held) -> Result<(), Error> {
-    let raised = Expr::col(subject::Column::Epoch).add(1);
-    let raise = subject::Entity::update_many().col_expr(subject::Column::Epoch, raised).filter(subject::Column::Id.eq(held.subject_id));
+    let raise =
+        subject::Entity::update_many().col_expr(subject::Column::Epoch, raised_epoch()).filter(subject::Column::Id.eq(held.subject_id));
     raise.exec(transaction).await?;
     Ok(())
 }
@@ -230,7 +247,6 @@ fn new(subject: &Subject, now: i64) -> subject::ActiveModel {
     }
 }
 
-/// Another call may be making the row: wait for it, and lock that.
 fn by_name() -> OnConflict {
     OnConflict::columns([subject::Column::ApplicationId, subject::Column::UserToken])
 }
@@ -241,14 +257,15 @@ pub(super) fn find(application_id: Expr, user_token: Expr) -> Select<subject::En
         .filter(Expr::col(subject::Column::UserToken).eq(user_token))
 }
 
-/// The note that erasures of these kinds happen `now`: a moment under the lock, for what came before it is erased with the rest. The note
-/// never goes back, whatever the clocks of replicas say.
+/// Raises the epoch, and notes that erasures of these kinds happen `now`: a moment under the lock, for what came before it is erased with the
+/// rest. The note never goes back, whatever the clocks of replicas say.
 pub(super) fn note_erasures(held: &Held, kinds: &[subject::Column], now: i64) -> Change {
     let latest = |kind: &subject::Column| {
         let is_earlier = Condition::any().add(kind.is_null()).add(kind.lt(now));
         (*kind, CaseStatement::new().case(is_earlier, now).finally(Expr::col(*kind)).into())
     };
-    Rows::of::<subject::Entity>(subject::Column::Id.eq(held.subject_id)).update(kinds.iter().map(latest))
+    Rows::of::<subject::Entity>(subject::Column::Id.eq(held.subject_id))
+        .update(kinds.iter().map(latest).chain([(subject::Column::Epoch, raised_epoch())]))
 }
 
 /// The deletion of the subject's rows of a table.

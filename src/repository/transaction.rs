@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait};
-use tokio::time::{sleep, timeout};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Error, Repository, RowSecurity, connect::LAST_STATEMENT, in_own_task, row_security::Reach, share::Share};
+use super::{
+    Error, Repository, RowSecurity,
+    connect::{LAST_STATEMENT, SQLITE_BUSY},
+    in_own_task,
+    row_security::Reach,
+    share::Share,
+};
 use crate::{domain::subject::Subject, fault::planted};
 
 /// How often a transaction is tried.
@@ -131,7 +137,7 @@ impl Repository {
         let (connections, share) = (self.write().clone(), Arc::clone(share));
         let begun = in_own_task(async move {
             let transaction = Some(begin_on(&connections).await?);
-            Ok::<_, DbErr>(Begun { transaction, share })
+            Ok::<_, Error>(Begun { transaction, share })
         });
         let begun = begun.await?;
         self.reach(subject, begun.transaction()?).await?;
@@ -155,14 +161,21 @@ impl Repository {
     /// Begins a transaction that may write.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, Error> {
         let connections = self.write().clone();
-        Ok(in_own_task(async move { begin_on(&connections).await }).await?)
+        in_own_task(async move { begin_on(&connections).await }).await
     }
 }
 
 /// Begins a transaction that may write; on SQLite it has the one write lock from the start. Whoever left this while PostgreSQL answers BEGIN
 /// would leave an open transaction on a connection of the pool, for sqlx rolls back only what it has seen begun. So it has a task of its own:
 /// the answer is always waited for, and a transaction that nobody takes then is rolled back.
-async fn begin_on(connections: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-    connections.begin_with_options(immediate).await
+async fn begin_on(connections: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
+    let patience = Instant::now() + SQLITE_BUSY;
+    loop {
+        let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        match connections.begin_with_options(immediate).await.map_err(Error::from) {
+            // Another process writes to the file.
+            Err(Error::Conflict(_)) if Instant::now() < patience => {}
+            outcome => break outcome,
+        }
+    }
 }

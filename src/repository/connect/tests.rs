@@ -1,6 +1,6 @@
 //! The settings that every connection to SQLite has, read from the pools themselves.
 
-use std::{ops::ControlFlow, os::unix::fs::PermissionsExt};
+use std::{ops::ControlFlow, os::unix::fs::PermissionsExt, time::Instant};
 
 use super::*;
 use crate::repository::query::Text;
@@ -13,9 +13,9 @@ async fn every_sqlite_connection_has_the_settings_that_erasing_and_surviving_res
     let repository = Repository::open(&url, 3, Clock::default()).await.unwrap();
     repository.migrate().await.unwrap();
     let full = 2;
-    for (pool, query_only) in [(repository.write(), 0), (repository.watch(), 1)] {
+    for (pool, query_only, patience) in [(repository.write(), 0, SQLITE_TRY), (repository.watch(), 1, SQLITE_BUSY)] {
         let settings = [("synchronous", full), ("secure_delete", 1), ("foreign_keys", 1), ("query_only", query_only)];
-        for (name, value) in settings.into_iter().chain([("busy_timeout", SQLITE_BUSY.as_millis() as i64)]) {
+        for (name, value) in settings.into_iter().chain([("busy_timeout", patience.as_millis() as i64)]) {
             let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {name}"));
             let row = pool.query_one_raw(statement).await.unwrap().unwrap();
             assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), value, "{name}");
@@ -41,7 +41,7 @@ async fn every_sqlite_connection_has_the_settings_that_erasing_and_surviving_res
 }
 
 #[tokio::test]
-async fn a_reader_keeps_the_log_from_being_emptied_and_writers_are_as_patient_as_before() {
+async fn a_reader_keeps_the_log_from_being_emptied_and_erasures_from_being_answered_for_a_moment_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("userdata.db");
     let repository = Repository::open(&format!("sqlite://{}", file.display()).parse().unwrap(), 3, Clock::default()).await.unwrap();
@@ -56,10 +56,27 @@ async fn a_reader_keeps_the_log_from_being_emptied_and_writers_are_as_patient_as
             reader.execute_batch("ROLLBACK").ok();
         }
         assert!(bytes_in_log() > 0);
+        let asked = Instant::now();
         repository.empty_log_of_erased().await;
         assert_eq!(bytes_in_log() > 0, reads);
-        let asked = Statement::from_string(DbBackend::Sqlite, "PRAGMA busy_timeout");
-        let patience: i64 = repository.write().query_one_raw(asked).await.unwrap().unwrap().try_get_by_index(0).unwrap();
-        assert_eq!(patience, SQLITE_BUSY.as_millis() as i64);
+        assert!(asked.elapsed() < SQLITE_BUSY / 2);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_waits_longer_for_another_process_than_one_try_of_its_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("userdata.db");
+    let repository = Repository::open(&format!("sqlite://{}", file.display()).parse().unwrap(), 3, Clock::default()).await.unwrap();
+    repository.migrate().await.unwrap();
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let in_its_way = tokio::time::sleep(SQLITE_TRY * 3);
+    let begin = repository.begin();
+    tokio::pin!(begin);
+    tokio::select! {
+        _ = &mut begin => panic!("it began while another wrote"),
+        () = in_its_way => other.execute_batch("ROLLBACK").unwrap(),
+    }
+    begin.await.unwrap().rollback().await.unwrap();
 }
