@@ -22,7 +22,7 @@ use crate::{
 /// Clients of a history.
 const CLIENTS: usize = 8;
 
-/// Histories that run at once on a server, of other users.
+/// Histories that run at once on a database, of other users.
 const LANES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,19 +37,22 @@ async fn on_postgres_concurrent_calls_answer_as_the_model_allows() {
 
 async fn run(engine: Engine) {
     let trial = Arc::new(Trial::begin(format!("histories {engine:?}")));
-    // An SQLite file is written by one call at a time; several keep the machine busy.
-    let servers = if engine == Engine::Sqlite { 3 } else { 1 };
+    // An SQLite file is written by one call at a time: several keep the machine busy. On PostgreSQL the clients call two replicas in turn.
+    let (databases, replicas) = if engine == Engine::Sqlite { (3, 1) } else { (1, 2) };
     let (mut stores, mut programs) = (Vec::new(), Vec::new());
-    for _ in 0..servers {
-        let own = Stores::make(engine).await;
-        programs.push(own.serve("").await);
+    for _ in 0..databases {
+        let (own, mut of_own) = (Stores::make(engine).await, Vec::new());
+        for _ in 0..replicas {
+            of_own.push(own.serve("").await);
+        }
+        programs.push(of_own);
         stores.push(own);
     }
-    let (count, all) = (trial.size(1_000, 10_000), LANES * servers);
+    let (count, all) = (trial.size(1_000, 10_000), LANES * databases);
     let lanes = (0..all).map(|lane| {
-        let program = &programs[lane % servers];
+        let programs = &programs[lane % databases];
         let trial = Arc::clone(&trial);
-        let clients: Vec<Client> = (0..CLIENTS).map(|_| program.client()).collect();
+        let clients: Vec<Client> = (0..CLIENTS).map(|client| programs[client % replicas].client()).collect();
         tokio::spawn(async move {
             for number in (lane..count).step_by(all) {
                 History::of(&trial, number).play(&trial, &clients).await;
