@@ -1,13 +1,19 @@
 //! A bare tonic server: it answers an export with one frame of zeros, and does nothing else. What it takes is what gRPC itself takes. If it
-//! reads as well, which it does through SQLite's own interface and for nothing, it takes what no service can do without.
+//! reads as well, which it does through SQLite's own interface and for nothing, it takes what no service can do without. If it erases, it has
+//! sea-orm do what is written by hand in one text, and looks at nothing: what no service can do without that writes through sea-orm.
 
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use rusqlite::{Connection, params};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::sqlite::SqliteSynchronous,
+};
 use tokio_stream::{Once, once};
 use tonic::{Request, Response, Status};
 use userdata::grpc::{
@@ -19,11 +25,16 @@ use userdata::grpc::{
     },
 };
 
-use super::{database::APPLICATION, layout};
+use super::{
+    database::{APPLICATION, Engine},
+    layout,
+};
 
+#[derive(Default)]
 struct Echo {
     reply: Bytes,
     reads: Option<Arc<Mutex<Connection>>>,
+    erases: Option<DatabaseConnection>,
 }
 
 impl Echo {
@@ -45,6 +56,21 @@ impl Echo {
         }
         Ok(())
     }
+
+    /// Erases everything of the subject whose number the user's token is.
+    async fn erase(&self, request: &ScopedDeleteRequest) -> anyhow::Result<()> {
+        let database = self.erases.as_ref().context("this one only reads")?;
+        let (subject, keeps_request) = (request.user_token.parse()?, !request.request_id.is_empty());
+        let engine = if database.get_database_backend() == DbBackend::Sqlite { Engine::Sqlite } else { Engine::Postgres };
+        let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        let transaction = database.begin_with_options(immediate).await?;
+        transaction.execute_unprepared(&layout::changes_of_everything(engine, subject, keeps_request)).await?;
+        transaction.commit().await?;
+        if engine == Engine::Sqlite {
+            database.execute_unprepared(layout::EMPTY_LOG).await?;
+        }
+        Ok(())
+    }
 }
 
 #[tonic::async_trait]
@@ -60,9 +86,11 @@ impl UserDataService for Echo {
         Err(Status::unimplemented("an echo"))
     }
 
-    async fn scoped_delete(&self, _: Request<ScopedDeleteRequest>) -> Result<Response<ScopedDeleteResponse>, Status> {
-        Err(Status::unimplemented("an echo"))
+    async fn scoped_delete(&self, request: Request<ScopedDeleteRequest>) -> Result<Response<ScopedDeleteResponse>, Status> {
+        self.erase(request.get_ref()).await.map_err(|error| Status::internal(format!("{error:#}")))?;
+        Ok(Response::new(ScopedDeleteResponse::default()))
     }
+
     async fn get_erasure_status(&self, _: Request<GetErasureStatusRequest>) -> Result<Response<GetErasureStatusResponse>, Status> {
         Err(Status::unimplemented("an echo"))
     }
@@ -74,5 +102,16 @@ pub(crate) async fn serve(reply_bytes: usize, reads: Option<&Path>) -> anyhow::R
         connection.set_prepared_statement_cache_capacity(layout::SELECT_EVERYTHING.len() + 1);
     }
     let reads = reads.map(|connection| Arc::new(Mutex::new(connection)));
-    super::listen(UserDataServiceServer::new(Echo { reply: vec![0; reply_bytes].into(), reads })).await
+    super::listen(UserDataServiceServer::new(Echo { reply: vec![0; reply_bytes].into(), reads, erases: None })).await
+}
+
+/// One that erases, in a database with the service's tables.
+pub(crate) async fn serve_erasing(database_url: &str) -> anyhow::Result<()> {
+    let mut options = ConnectOptions::new(database_url);
+    // As the service writes: on SQLite with one connection.
+    let connections = if database_url.starts_with("sqlite") { 1 } else { 8 };
+    options.max_connections(connections).test_before_acquire(false).sqlx_logging(false);
+    options.map_sqlx_sqlite_opts(|sqlite| sqlite.synchronous(SqliteSynchronous::Full).pragma("secure_delete", "ON"));
+    let erases = Some(Database::connect(options).await?);
+    super::listen(UserDataServiceServer::new(Echo { erases, ..Echo::default() })).await
 }

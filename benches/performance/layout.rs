@@ -105,15 +105,20 @@ pub(crate) fn select_all(engine: Engine) -> String {
     )
 }
 
-/// What a ScopedDelete of everything does to the rows of a subject, as one would write it by hand.
+/// What a ScopedDelete of everything does to the rows of a subject, as one would write it by hand: a transaction, and whatever has to follow.
 pub(crate) fn erase_everything(engine: Engine, subject: i64, keeps_request: bool) -> String {
-    let mine = format!("subject_id = {subject}");
-    let personal = format!("{mine} AND institution_id IS NULL");
-    let live_uploads = format!("SELECT id FROM uploads WHERE {personal} AND deleted_at IS NULL");
     let (begin, end) = match engine {
         Engine::Sqlite => ("BEGIN IMMEDIATE", EMPTY_LOG),
         Engine::Postgres => ("BEGIN", ""),
     };
+    format!("{begin}; {} COMMIT; {end}", changes_of_everything(engine, subject, keeps_request))
+}
+
+/// The statements of that transaction.
+pub(crate) fn changes_of_everything(engine: Engine, subject: i64, keeps_request: bool) -> String {
+    let mine = format!("subject_id = {subject}");
+    let personal = format!("{mine} AND institution_id IS NULL");
+    let live_uploads = format!("SELECT id FROM uploads WHERE {personal} AND deleted_at IS NULL");
     let (digest, response) = match engine {
         Engine::Sqlite => (format!("x'{:064x}'", 0), format!("x'{:0128x}'", 0)),
         Engine::Postgres => (format!("'\\x{:064x}'", 0), format!("'\\x{:0128x}'", 0)),
@@ -127,8 +132,7 @@ pub(crate) fn erase_everything(engine: Engine, subject: i64, keeps_request: bool
         String::new()
     };
     format!(
-        "{begin};
-        UPDATE conversations SET forgotten_at = {NOW} WHERE {personal} AND forgotten_at IS NULL;
+        "UPDATE conversations SET forgotten_at = {NOW} WHERE {personal} AND forgotten_at IS NULL;
         DELETE FROM compaction_cache WHERE {mine} AND conversation_id IN (SELECT id FROM conversations WHERE {personal});
         DELETE FROM upload_embeddings WHERE {mine} AND upload_id IN ({live_uploads});
         UPDATE uploads SET status = 'deleted', deleted_at = {NOW} WHERE {personal} AND deleted_at IS NULL;
@@ -136,9 +140,7 @@ pub(crate) fn erase_everything(engine: Engine, subject: i64, keeps_request: bool
         UPDATE assistants SET status = 'deleted', deleted_at = {NOW} WHERE {personal} AND deleted_at IS NULL;
         UPDATE feedback SET deleted_at = {NOW} WHERE {mine} AND deleted_at IS NULL;
         DELETE FROM sessions WHERE {mine};
-        {keep}
-        COMMIT;
-        {end}"
+        {keep}"
     )
 }
 

@@ -76,6 +76,9 @@ enum ServerCommand {
         /// Reads what it would have to answer with from this SQLite file.
         #[arg(long)]
         reads: Option<PathBuf>,
+        /// Erases what it is told to, by hand-written SQL, in this database.
+        #[arg(long)]
+        erases: Option<String>,
     },
 }
 
@@ -86,8 +89,9 @@ fn main() -> anyhow::Result<ExitCode> {
     match &args.server {
         Some(ServerCommand::PlainService { database, digests }) => servers()?.block_on(plain_service::serve(database, *digests))?,
         // With reads, as the service does it: on several threads it took twice the time.
-        Some(ServerCommand::Echo { reply_bytes, reads: Some(file) }) => single()?.block_on(echo::serve(*reply_bytes, Some(file)))?,
-        Some(ServerCommand::Echo { reply_bytes, reads: None }) => servers()?.block_on(echo::serve(*reply_bytes, None))?,
+        Some(ServerCommand::Echo { erases: Some(database), .. }) => single()?.block_on(echo::serve_erasing(database))?,
+        Some(ServerCommand::Echo { reply_bytes, reads: Some(file), .. }) => single()?.block_on(echo::serve(*reply_bytes, Some(file)))?,
+        Some(ServerCommand::Echo { reply_bytes, .. }) => servers()?.block_on(echo::serve(*reply_bytes, None))?,
         None => return single()?.block_on(measure(&args)),
     }
     Ok(ExitCode::SUCCESS)

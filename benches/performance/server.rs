@@ -59,6 +59,13 @@ impl Server {
         Self::start(command, &folder.join("reading_echo.log"))
     }
 
+    /// One that erases what it is told to.
+    pub(crate) fn erasing_echo(database: &Database, folder: &Path) -> anyhow::Result<Self> {
+        let mut command = Self::echo_command(0)?;
+        command.args(["--erases", &database.url]);
+        Self::start(command, &folder.join("erasing_echo.log"))
+    }
+
     fn echo_command(reply_bytes: usize) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["echo", "--reply-bytes", &reply_bytes.to_string()]);

@@ -322,21 +322,42 @@ async fn what_is_newer_than_an_erasure_is_welcome(world: World) {
 async fn every_personal_row_is_still_there_when_something_would_remain(world: World) {
     let mut client = world.client().await;
     settle(&mut client, "anna").await;
-    // The database itself keeps the rows that it says it has deleted.
-    let trigger = match world.database.get_database_backend() {
-        sea_orm::DbBackend::Sqlite => "CREATE TRIGGER keep AFTER DELETE ON memories BEGIN
-            INSERT INTO memories SELECT OLD.subject_id, OLD.object_id, OLD.text, OLD.raw_extract, OLD.memory_type, OLD.episode, OLD.keywords,
-                OLD.topics, OLD.tags, OLD.recall_triggers, OLD.agent_ids, OLD.app_id, OLD.user_id, OLD.institution_id, OLD.updated_at,
-                OLD.created_at, OLD.id; END".to_owned(),
-        _ => "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO memories SELECT OLD.*; RETURN NULL; END';
-              CREATE TRIGGER keep AFTER DELETE ON memories FOR EACH ROW EXECUTE FUNCTION keep()".to_owned(),
-    };
-    world.execute(&trigger).await;
+    world.execute("UPDATE feedback SET notes = 'too slow'").await;
     let (rows, objects) = (world.all_rows().await, world.all_objects());
-    let failed = client.users.scoped_delete(erase("anna", FIRST)).await.unwrap_err();
-    assert_reason(&failed, Code::Internal, "ERROR_REASON_INTERNAL");
-    assert!(world.all_rows().await == rows && world.all_objects() == objects, "half an erasure");
-    assert!(world.query("SELECT 1 FROM accepted_requests").await.is_empty());
+    let of_scopes = ["UPDATE conversations", "UPDATE uploads", "UPDATE assistants", "UPDATE feedback"].into_iter().chain([
+        "DELETE compaction_cache",
+        "DELETE upload_embeddings",
+        "DELETE memories",
+        "DELETE sessions",
+    ]);
+    let of_messages = ["DELETE messages", "DELETE compaction_cache", "UPDATE conversations", "UPDATE feedback"];
+    for (kept, is_scoped) in of_scopes.map(|kept| (kept, true)).chain(of_messages.map(|kept| (kept, false))) {
+        // The database itself keeps the rows that it says it has changed.
+        let (change, table) = kept.split_once(' ').unwrap();
+        let (keep, keep_no_more) = match world.database.get_database_backend() {
+            sea_orm::DbBackend::Sqlite => {
+                (format!("CREATE TRIGGER keep BEFORE {change} ON {table} BEGIN SELECT RAISE(IGNORE); END"), "DROP TRIGGER keep")
+            }
+            _ => {
+                let keep = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'";
+                let trigger = format!("CREATE TRIGGER keep BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION keep()");
+                (format!("{keep}; {trigger}"), "DROP FUNCTION keep CASCADE")
+            }
+        };
+        world.execute(&keep).await;
+        let failed = if is_scoped {
+            client.users.scoped_delete(erase("anna", FIRST)).await.map(drop)
+        } else {
+            let request = DeleteUserMessagesRequest { scrub_residue: true, ..delete("anna", FIRST) };
+            client.users.delete_user_messages(request).await.map(drop)
+        };
+        let failed = failed.expect_err(kept);
+        assert_reason(&failed, Code::Internal, "ERROR_REASON_INTERNAL");
+        assert!(world.all_rows().await == rows && world.all_objects() == objects, "half an erasure: {kept}");
+        assert!(world.query("SELECT 1 FROM accepted_requests").await.is_empty(), "{kept}");
+        world.execute(keep_no_more).await;
+    }
+    client.users.scoped_delete(erase("anna", FIRST)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Rows 8 and 13: ScopedDelete.
 
+use std::ops::RangeInclusive;
+
 use anyhow::ensure;
 use sha2::{Digest, Sha256};
 use userdata::grpc::proto::{ScopedDeleteRequest, ScopedDeleteResponse};
@@ -31,7 +33,7 @@ fn records_in(erased: &ScopedDeleteResponse) -> i32 {
     dialogues_forgotten + uploads_deleted + memory_deleted + assistants_deleted + others
 }
 
-/// Row 8: everything, of small users; then the same with a `request_id`, which both keep.
+/// Row 8: everything, of small users; then the same with a `request_id`, which both keep; then the least that a service needs for it.
 pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let database = Database::create(engine, "bench_everything", world.folder())?;
     let key = database.migrate()?;
@@ -45,15 +47,23 @@ pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<
         Shell::open(&database)?.run("VACUUM (ANALYZE);")?;
     }
     let mut outcomes = Vec::new();
-    for (keeps_request, how) in [(false, ""), (true, ", request_id")] {
-        let by_us = async || erase_by_service(world, &database, &key, keeps_request).await;
-        let pairs = alternate(world.rounds, by_us, async || erase_by_sql(&database, keeps_request).await).await?;
+    let mut compared = |what: &str, goal: Goal, pairs: Vec<(Vec<Sample>, Vec<Sample>)>| {
         outcomes.extend(RECORDS.into_iter().enumerate().map(|(nth, records)| {
             let pairs = pairs.iter().map(|(ours, sql)| (ours[nth], sql[nth])).collect();
-            let what = (format!("ScopedDelete of everything, {records} records{how}"), "hand-written SQL");
-            Outcome::of((8, engine), what, (Goal::AtMost(1.3), 1.1), pairs, time)
+            let what = (what.replace('#', &records.to_string()), "hand-written SQL");
+            Outcome::of((8, engine), what, (goal, 1.1), pairs, time)
         }));
+    };
+    for (keeps_request, what) in
+        [(false, "ScopedDelete of everything, # records"), (true, "ScopedDelete of everything, # records, request_id")]
+    {
+        let by_us = async || erase_by_service(world, &database, &key, keeps_request).await;
+        let pairs = alternate(world.rounds, by_us, async || erase_by_sql(&database, keeps_request).await).await?;
+        compared(what, Goal::AtMost(1.3), pairs);
     }
+    let by_echo = async || erase_by_echo(world, &database).await;
+    let pairs = alternate(world.rounds, by_echo, async || erase_by_sql(&database, true).await).await?;
+    compared("an echo that has sea-orm do this and looks at nothing, # records, request_id", Goal::None, pairs);
     Ok(outcomes)
 }
 
@@ -66,24 +76,13 @@ async fn erase_by_service(world: &World, database: &Database, key: &str, keeps_r
     let copy = database.copy("bench_copy")?;
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, key).await?;
-    let everything = |user_token: String| ScopedDeleteRequest {
-        request_id: if keeps_request { hex::encode(&Sha256::digest(&user_token)[..16]) } else { String::new() },
-        user_token,
-        dialogues: true,
-        vault: true,
-        memory: true,
-        assistants: true,
-        feedback: true,
-        sessions: true,
-        ..Default::default()
-    };
-    client.scoped_delete(everything("nobody".to_owned())).await?;
+    client.scoped_delete(everything("nobody".to_owned(), keeps_request)).await?;
     let mut samples = Vec::new();
     for records in RECORDS {
         copy.settle()?;
         let sample = measure(server.pid(), &copy, async {
             for (records, token) in users(records) {
-                let erased = client.scoped_delete(everything(token)).await?;
+                let erased = client.scoped_delete(everything(token, keeps_request)).await?;
                 ensure!(records_in(&erased) >= i32::try_from(records)?, "{erased:?} of {records} records");
             }
             Ok(USERS as f64)
@@ -93,6 +92,46 @@ async fn erase_by_service(world: &World, database: &Database, key: &str, keeps_r
     nothing_left(&copy)?;
     server.stop().await?;
     Ok(samples)
+}
+
+fn everything(user_token: String, keeps_request: bool) -> ScopedDeleteRequest {
+    ScopedDeleteRequest {
+        request_id: if keeps_request { hex::encode(&Sha256::digest(&user_token)[..16]) } else { String::new() },
+        user_token,
+        dialogues: true,
+        vault: true,
+        memory: true,
+        assistants: true,
+        feedback: true,
+        sessions: true,
+        ..Default::default()
+    }
+}
+
+async fn erase_by_echo(world: &World, database: &Database) -> anyhow::Result<Vec<Sample>> {
+    let copy = database.copy("bench_copy")?;
+    let server = Server::erasing_echo(&copy, world.folder())?;
+    let client = Client::connect(&server, "none").await?;
+    client.scoped_delete(everything("0".to_owned(), true)).await?;
+    let mut samples = Vec::new();
+    for subjects in subjects() {
+        copy.settle()?;
+        let sample = measure(server.pid(), &copy, async {
+            for subject in subjects {
+                client.scoped_delete(everything(subject.to_string(), true)).await?;
+            }
+            Ok(USERS as f64)
+        });
+        samples.push(sample.await?);
+    }
+    nothing_left(&copy)?;
+    server.stop().await?;
+    Ok(samples)
+}
+
+/// The numbers of the users with so many records, as they were imported.
+fn subjects() -> impl Iterator<Item = RangeInclusive<i64>> {
+    (0..).zip(RECORDS).map(|(nth, _)| nth * USERS as i64 + 1..=(nth + 1) * USERS as i64)
 }
 
 fn nothing_left(database: &Database) -> anyhow::Result<()> {
@@ -106,10 +145,10 @@ async fn erase_by_sql(database: &Database, keeps_request: bool) -> anyhow::Resul
     let mut shell = Shell::open(&copy)?;
     shell.run(&layout::erase_everything(copy.engine, 0, keeps_request))?;
     let mut samples = Vec::new();
-    for subjects in (1..).step_by(USERS).take(RECORDS.len()) {
+    for subjects in subjects() {
         copy.settle()?;
         let sample = measure(shell.pid(), &copy, async {
-            for subject in subjects..subjects + i64::try_from(USERS)? {
+            for subject in subjects {
                 shell.run(&layout::erase_everything(copy.engine, subject, keeps_request))?;
             }
             Ok(USERS as f64)
