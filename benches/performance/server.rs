@@ -28,7 +28,8 @@ impl Server {
     pub(crate) fn ours(database: &Database, folder: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(PROGRAM);
         // The timeouts because the bench waits for shells, and for servers when it fails, without looking after its connections.
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--keepalive-timeout", "1h", "--drain-timeout", "1s"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--drain-timeout", "1s"]);
+        command.args(["--first-request-timeout", "1h", "--idle-timeout", "1h", "--keepalive-timeout", "1h"]);
         // Many readers of one application.
         command.args(["--max-exports", "256", "--max-exports-per-application", "128"]);
         command.args(flags);

@@ -215,7 +215,7 @@ async fn lock_row(
     let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
     let columns = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
     let mut lock = find(Expr::val(application), Expr::val(user_token)).select_only().into_query();
-    lock.exprs(columns.into_iter().chain([is_repeated]).chain(also)).lock(LockType::Update);
+    lock.exprs(columns.into_iter().chain([is_repeated]).chain(also)).lock(LockType::NoKeyUpdate);
     let Some(row) = transaction.query_one(&lock).await? else { return Ok(None) };
     if row.try_get_by_index(3)? {
         return Err(accepted_before());
