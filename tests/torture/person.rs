@@ -76,7 +76,7 @@ impl Person {
     /// Imports a batch, which must succeed.
     pub(crate) async fn settle_in(&mut self, client: &mut Client, kind: Kind) {
         let request = self.next_batch(kind);
-        let answer = client.import(&request).await.unwrap();
+        let answer = client.import_patiently(&request).await.unwrap();
         assert_eq!(answer.rejected, 0, "{:?}", answer.rejections);
         self.held.import(&request);
     }
