@@ -37,7 +37,8 @@ fn delete(user_token: &str, request_id: &str) -> DeleteUserMessagesRequest {
     DeleteUserMessagesRequest { user_token: user_token.to_owned(), request_id: request_id.to_owned(), ..Default::default() }
 }
 
-fn erase(user_token: &str, request_id: &str) -> ScopedDeleteRequest {
+/// Erases all scopes.
+pub(crate) fn erase(user_token: &str, request_id: &str) -> ScopedDeleteRequest {
     ScopedDeleteRequest {
         user_token: user_token.to_owned(),
         dialogues: true,

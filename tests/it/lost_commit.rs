@@ -9,12 +9,9 @@ use tokio::{
     sync::watch,
 };
 use tonic::Code;
-use userdata::{
-    grpc::proto::{DeleteUserMessagesRequest, ScopedDeleteRequest},
-    repository::Engine,
-};
+use userdata::{grpc::proto::DeleteUserMessagesRequest, repository::Engine};
 
-use crate::{population::settle, rpc::assert_reason, world::World};
+use crate::{certain::erase, population::settle, rpc::assert_reason, world::World};
 
 /// What becomes of a COMMIT.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -122,19 +119,8 @@ async fn on_postgres_the_answer_to_a_commit_that_is_lost_is_found_by_reading() {
 async fn on_postgres_a_scoped_delete_that_loses_a_commit_is_answered_as_if_it_had_not() {
     let (world, next) = world_and_commits().await;
     let mut client = world.client().await;
-    let everything = |user_token: &str, request_id: String| ScopedDeleteRequest {
-        user_token: user_token.to_owned(),
-        request_id,
-        dialogues: true,
-        vault: true,
-        memory: true,
-        assistants: true,
-        feedback: true,
-        sessions: true,
-        ..Default::default()
-    };
     settle(&mut client, "undisturbed").await;
-    let undisturbed = client.users.scoped_delete(everything("undisturbed", String::new())).await.unwrap().into_inner();
+    let undisturbed = client.users.scoped_delete(erase("undisturbed", "")).await.unwrap().into_inner();
     assert!(undisturbed.uploads_deleted > 0 && undisturbed.uploads_failed.is_empty(), "{undisturbed:?}");
     let epoch = client.epoch("undisturbed").await;
 
@@ -144,7 +130,7 @@ async fn on_postgres_a_scoped_delete_that_loses_a_commit_is_answered_as_if_it_ha
             let commits: Vec<_> = [loss].into_iter().chain(passing.clone()).collect();
             let user_token = format!("{commits:?}");
             settle(&mut client, &user_token).await;
-            let request = everything(&user_token, format!("00000000-0000-4000-8000-0000000000{nth}{digit}"));
+            let request = erase(&user_token, &format!("00000000-0000-4000-8000-0000000000{nth}{digit}"));
             next.send_replace(commits);
             let answer = client.users.scoped_delete(request.clone()).await.unwrap().into_inner();
             assert!(next.borrow().is_empty(), "no COMMIT came");
@@ -156,7 +142,7 @@ async fn on_postgres_a_scoped_delete_that_loses_a_commit_is_answered_as_if_it_ha
             let user_token = format!("{user_token} without a request_id");
             settle(&mut client, &user_token).await;
             next.send_replace([loss].into_iter().chain(passing.clone()).collect());
-            let refused = client.users.scoped_delete(everything(&user_token, String::new())).await.unwrap_err();
+            let refused = client.users.scoped_delete(erase(&user_token, "")).await.unwrap_err();
             assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
             let subject = world.subject_id(crate::world::ACME, &user_token).await;
             let left = world.query(&format!("SELECT id FROM sessions WHERE subject_id = {subject}")).await.len();
