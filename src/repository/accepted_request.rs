@@ -84,7 +84,7 @@ impl Reading {
 }
 
 /// Why a transaction ends whose request was accepted before: whoever tries again finds the response.
-pub(super) fn accepted_before() -> Error {
+pub(super) fn repeated() -> Error {
     Error::Conflict("the request was accepted before".to_owned())
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn plan_changed(transaction: &DatabaseTransaction, subject: &Su
     let select = sea_query::Query::select().expr(is_accepted(subject.application(), once)).to_owned();
     let is_accepted = transaction.query_one(&select).await.map(|row| row.map(|row| row.try_get_by_index(0)));
     match is_accepted {
-        Ok(Some(Ok(true))) => accepted_before(),
+        Ok(Some(Ok(true))) => repeated(),
         Ok(Some(Ok(false)) | None) => Error::PlanChanged,
         Ok(Some(Err(error))) | Err(error) => error.into(),
     }

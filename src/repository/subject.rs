@@ -9,7 +9,7 @@ use sea_orm::{
 
 use super::{
     Error, Repository,
-    accepted_request::{accepted_before, is_accepted},
+    accepted_request::{is_accepted, repeated},
     effects::{Change, Rows},
     entity::subject,
     query::{Parameter, Query, integer, text},
@@ -198,7 +198,7 @@ impl Repository {
         if let Some(once) = once
             && reading.is_accepted(subject.application(), once).await?
         {
-            return Err(accepted_before());
+            return Err(repeated());
         }
         let locked = |row: Row<'_>| Ok(Locked { held: Held { subject_id: row.get(0)?, epoch: row.get(1)? }, revision: row.get(2)? });
         reading.one(&LOCKED, &names(subject), locked).await
@@ -218,7 +218,7 @@ async fn lock_row(
     lock.exprs(columns.into_iter().chain([is_repeated]).chain(also)).lock(LockType::NoKeyUpdate);
     let Some(row) = transaction.query_one(&lock).await? else { return Ok(None) };
     if row.try_get_by_index(3)? {
-        return Err(accepted_before());
+        return Err(repeated());
     }
     let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
     Ok(Some(Locked { held, revision: row.try_get_by_index(2)? }))
