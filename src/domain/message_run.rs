@@ -4,8 +4,10 @@ use std::{ops::Range, sync::Arc};
 
 use super::{digest::RecordDigest, record::RecordKey, timestamp::Timestamp};
 
+/// How long most ids are: a prefix, and 24 hexadecimal digits or a UUID.
+const USUAL_ID_BYTES: usize = 32;
+
 /// Some messages in order.
-#[derive(Default)]
 pub struct MessagePage {
     ids: String,
     bodies: Vec<u8>,
@@ -35,9 +37,13 @@ pub struct MessageRef<'a> {
 }
 
 impl MessagePage {
-    /// An empty page with room for bodies of so many bytes.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { bodies: Vec::with_capacity(bytes), ..Self::default() }
+    /// An empty page with room for so many messages, whose bodies are so many bytes.
+    pub fn with_capacity(messages: usize, bytes: usize) -> Self {
+        Self {
+            ids: String::with_capacity(messages * USUAL_ID_BYTES),
+            bodies: Vec::with_capacity(bytes),
+            rows: Vec::with_capacity(messages),
+        }
     }
 
     /// Appends a message; tells how many bytes it takes.

@@ -19,6 +19,8 @@ use super::{
 
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 16;
+/// Most tokens are shorter before they are encoded.
+const USUAL_BYTES: usize = 512;
 
 /// No token is longer: a longer text is not even decoded.
 pub const MAX_TOKEN_BYTES: usize = 4096;
@@ -52,7 +54,8 @@ pub struct ExportState {
 impl ExportState {
     /// The token that continues from here.
     pub fn seal(&self, subject: &Subject, choices: ExportChoices) -> String {
-        let mut bytes = vec![VERSION];
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        bytes.push(VERSION);
         bytes.extend(self.epoch.to_be_bytes());
         bytes.extend(self.as_of.0.to_be_bytes());
         for category in Category::ALL {

@@ -12,10 +12,12 @@ use super::{status, unread::Unread};
 use crate::telemetry::Call;
 
 /// What `work` gives, unless it panics. What it worked on is dropped then, so nobody sees it half done.
-pub(super) async fn caught<T>(call: &Call, work: impl Future<Output = T>) -> Result<T, Status> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
-        tracing::error!(request_id = call.request_id(), "a call panicked");
-        status::unforeseen(call)
+pub(super) fn caught<T>(call: &Call, work: impl Future<Output = T>) -> impl Future<Output = Result<T, Status>> {
+    AssertUnwindSafe(work).catch_unwind().map(|outcome| {
+        outcome.map_err(|_| {
+            tracing::error!(request_id = call.request_id(), "a call panicked");
+            status::unforeseen(call)
+        })
     })
 }
 

@@ -47,7 +47,8 @@ impl Reading {
         size: &mut PageSize,
     ) -> Result<Page<(Arc<RecordKey>, MessageRun)>, Error> {
         let (query, parameters) = stretch.query(&PAGES, held);
-        let mut page = MessagePage::with_capacity(size.expected_bytes());
+        let (rows, bytes) = size.expected();
+        let mut page = MessagePage::with_capacity(rows, bytes);
         // Each conversation, and where its messages begin in the page.
         let mut conversations: Vec<(Arc<RecordKey>, usize)> = Vec::new();
         let is_last = scan(self, query, &parameters, size, |row| {

@@ -22,6 +22,9 @@ const MAX_ROWS: u64 = 500;
 /// Rows of the first page: nobody knows yet how large they are.
 const FIRST_ROWS: u64 = 32;
 
+/// About how many bytes the first page holds, if they are as large as most.
+const FIRST_BYTES: usize = 8 * 1024;
+
 /// About how many bytes a page holds. One that reaches four times as many ends there.
 const PAGE_BYTES: usize = 256 * 1024;
 
@@ -45,9 +48,9 @@ impl Default for PageSize {
 }
 
 impl PageSize {
-    /// About how many bytes the next page has; 0 where nobody knows.
-    pub(super) fn expected_bytes(self) -> usize {
-        if self.0 == FIRST_ROWS { 0 } else { PAGE_BYTES }
+    /// How many rows the next page has, and about how many bytes.
+    pub(super) fn expected(self) -> (usize, usize) {
+        (self.0 as usize, if self.0 == FIRST_ROWS { FIRST_BYTES } else { PAGE_BYTES })
     }
 
     fn learn(&mut self, rows: u64, bytes: usize) {

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, error::Error as _, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::TryFutureExt;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -95,8 +96,7 @@ pub(super) async fn serve<S, B>(
     let answer = service_fn(|mut request: Request<Incoming>| {
         let call = activity.begin();
         request.extensions_mut().insert(info.clone());
-        let response = service.clone().oneshot(request.map(Body::new));
-        async move { response.await.map(|response| call.answers(response)) }
+        service.clone().oneshot(request.map(Body::new)).map_ok(|response| call.answers(response))
     });
     let mut connection = pin!(http2.serve_connection(TokioIo::new(Metered::new(io)), answer));
     let told = |ended: hyper::Result<()>| {

@@ -120,7 +120,8 @@ impl Service {
             .layer(MapRequestLayer::new(move |request| arrival::within(config.request_timeout, request)))
             .layer(layer_fn(move |routes: Routes| {
                 let failed_logins = Arc::clone(&failed_logins);
-                service_fn(move |request| Arc::clone(&failed_logins).slow(Caller::of(&request), answer(routes.clone(), request)))
+                // In a box: it is large, and would be moved with each of the layers around it.
+                service_fn(move |request| Arc::clone(&failed_logins).slow(Caller::of(&request), Box::pin(answer(routes.clone(), request))))
             }))
             .service(routes(services, health, strangers, authenticate)?);
         let http2 = http2(&config);
