@@ -380,8 +380,13 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
 
 fn for_service(options: PgConnectOptions) -> PgConnectOptions {
     let of_url = options.get_options().unwrap_or_default().to_owned();
-    let settings =
-        [("lock_timeout", LOCK_WAIT), ("client_connection_check_interval", CLIENT_CHECK), ("log_parameter_max_length_on_error", "0")];
+    let settings = [
+        ("lock_timeout", LOCK_WAIT),
+        ("client_connection_check_interval", CLIENT_CHECK),
+        ("log_parameter_max_length_on_error", "0"),
+        // No statement here computes anything: to compile that of a large erasure takes longer than it saves.
+        ("jit", "off"),
+    ];
     options.application_name("userdata").options(settings.into_iter().filter(|(name, _)| !of_url.contains(name)))
 }
 

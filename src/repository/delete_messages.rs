@@ -41,8 +41,8 @@ impl Repository {
             self.log_will_hold_erased();
             delete(transaction, &locked.held, scrub, now, &mut report).await?;
             crash_at("erasure.after_effects");
-            let plan = PlanDigest::of_messages(subject, scrub, locked.revision, &report);
-            if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
+            let plan = || PlanDigest::of_messages(subject, scrub, locked.revision, &report);
+            if terms.plan.as_ref().is_some_and(|expected| *expected != plan()) && !planted("bug.plan-not-compared") {
                 return Err(plan_changed(transaction, subject, once).await);
             }
             if let Some(response) = keep_response(subject, once, &report, true, now) {
@@ -72,8 +72,11 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
     // PostgreSQL would look at each deleted row again to see that none is left, a tenth of the whole time. So what is there under the lock
     // is counted before, and must be what the deletion takes.
     let counts_before = transaction.get_database_backend() == DbBackend::Postgres;
+    // Every message. Told of the second column of the key, PostgreSQL goes through the table in the order of the key, in which the rows lie;
+    // else it would take the smaller index, and go to and fro.
+    let in_order = Expr::col(message::Column::ConversationCreatedAt).between(i64::MIN, i64::MAX);
     if counts_before {
-        effects.count(Rows::held::<message::Entity>(held), |report, rows| report.remaining.messages += rows);
+        effects.count(Rows::held::<message::Entity>(held).filter(in_order.clone()), |report, rows| report.remaining.messages += rows);
     }
     effects.take_place(transaction, report).await?;
 
@@ -83,7 +86,7 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
         let first = delete_rows::<message::Entity>(held).filter(message::Column::ConversationId.in_subquery(one));
         first.exec(transaction).await?.rows_affected
     } else {
-        delete_rows::<message::Entity>(held).exec(transaction).await?.rows_affected
+        delete_rows::<message::Entity>(held).filter(in_order).exec(transaction).await?.rows_affected
     };
     if counts_before {
         report.remaining.messages = report.remaining.messages.abs_diff(report.messages);
@@ -119,6 +122,7 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
 
 /// Whether a conversation has a message.
 fn own_message(of: Expr) -> SelectStatement {
+    let conversation_id = Expr::col((conversation::Entity, conversation::Column::Id));
     message::Entity::find()
         .select_only()
         .expr(zero())
@@ -127,9 +131,8 @@ fn own_message(of: Expr) -> SelectStatement {
             Expr::col((message::Entity, message::Column::ConversationCreatedAt))
                 .eq(Expr::col((conversation::Entity, conversation::Column::CreatedAt))),
         )
-        .filter(
-            Expr::col((message::Entity, message::Column::ConversationId)).eq(Expr::col((conversation::Entity, conversation::Column::Id))),
-        )
+        // Where both are compared by `=`, PostgreSQL may first gather those of all messages.
+        .filter(Expr::col((message::Entity, message::Column::ConversationId)).between(conversation_id.clone(), conversation_id))
         .into_query()
 }
 

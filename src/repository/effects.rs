@@ -280,7 +280,7 @@ fn constant(number: i64) -> Expr {
 
 /// `WITH "e0" AS (UPDATE … RETURNING 1), … SELECT (SELECT COUNT(*) FROM "e0"), …`
 fn all_in_one<R>(mut before: Told<R>, changes: Vec<Effect<R>>, kept: Option<InsertStatement>, after: Told<R>) -> Written<R> {
-    let is_empty = changes.is_empty() && before.tells.is_empty();
+    let (changes_nothing, checks_nothing) = (changes.is_empty() && before.tells.is_empty(), after.tells.is_empty());
     let mut with = WithClause::new();
     for (nth, (change, tell)) in changes.into_iter().enumerate() {
         let name = Alias::new(format!("e{nth}"));
@@ -295,15 +295,16 @@ fn all_in_one<R>(mut before: Told<R>, changes: Vec<Effect<R>>, kept: Option<Inse
     }
     let (before, told_before) = before.select();
     let (after, told_after) = after.select();
-    let changes = if is_empty { Trip::none() } else { Trip::of([before.with(with).build(PostgresQueryBuilder)], [told_before]) };
+    let changes = if changes_nothing { Trip::none() } else { Trip::of([before.with(with).build(PostgresQueryBuilder)], [told_before]) };
     let checks = match kept {
         Some(mut kept) => {
             let kept = kept.returning(Query::returning().expr(constant(1))).to_owned();
-            after.with(part(Alias::new("kept"), kept.into()).into()).build(PostgresQueryBuilder)
+            Trip::of([after.with(part(Alias::new("kept"), kept.into()).into()).build(PostgresQueryBuilder)], [told_after])
         }
-        None => after.build(PostgresQueryBuilder),
+        None if checks_nothing => Trip::none(),
+        None => Trip::of([after.build(PostgresQueryBuilder)], [told_after]),
     };
-    Written { changes, checks: Trip::of([checks], [told_after]) }
+    Written { changes, checks }
 }
 
 fn part(name: Alias, statement: SubQueryStatement) -> CommonTableExpression {

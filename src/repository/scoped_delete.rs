@@ -57,7 +57,7 @@ impl Repository {
         let once = terms.once.as_ref();
         let accepted = in_transaction!(self, subject, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
-            let locked = self.lock_for_small_erasures(transaction, subject, once).await?;
+            let locked = self.lock(transaction, subject, once).await?;
             let now = self.clock.now().0;
             let mut erased = Erased::default();
             let erasure = Erasure { held: locked.held, now };
@@ -68,9 +68,8 @@ impl Repository {
             }
             written.changes.take_place(transaction, &mut erased, Vec::new(), |value| erasure.fill(value)).await?;
             crash_at("erasure.after_effects");
-            let planned = erased.planned();
-            let plan = PlanDigest::of_scopes(subject, scopes, locked.revision, &planned);
-            if terms.plan.as_ref().is_some_and(|expected| *expected != plan) && !planted("bug.plan-not-compared") {
+            let plan = || PlanDigest::of_scopes(subject, scopes, locked.revision, &erased.planned());
+            if terms.plan.as_ref().is_some_and(|expected| *expected != plan()) && !planted("bug.plan-not-compared") {
                 return Err(plan_changed(transaction, subject, once).await);
             }
             let (mut report, mut to_remove) = (erased.report.clone(), Vec::new());

@@ -155,32 +155,10 @@ impl Repository {
     /// # Errors
     /// [`Error::Conflict`] when its request was accepted before; others when the database does not answer.
     pub(super) async fn lock(&self, transaction: &DatabaseTransaction, subject: &Subject, once: Option<&Once>) -> Result<Locked, Error> {
-        self.lock_and(transaction, subject, once, None).await
-    }
-
-    /// The same, for an erasure of many statements that each change few rows: PostgreSQL plans them once for all subjects, which would take it
-    /// longer than to change the rows. Set on the way, for a trip of its own would take as long.
-    pub(super) async fn lock_for_small_erasures(
-        &self,
-        transaction: &DatabaseTransaction,
-        subject: &Subject,
-        once: Option<&Once>,
-    ) -> Result<Locked, Error> {
-        let until_its_end = Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)");
-        self.lock_and(transaction, subject, once, Some(until_its_end)).await
-    }
-
-    async fn lock_and(
-        &self,
-        transaction: &DatabaseTransaction,
-        subject: &Subject,
-        once: Option<&Once>,
-        on_postgres: Option<Expr>,
-    ) -> Result<Locked, Error> {
         crash_at("erasure.before_lock");
         let found = match transaction.get_database_backend() {
             DbBackend::Sqlite => self.locked_by_sqlite(subject, once).await?,
-            _ => lock_row(transaction, subject, once, on_postgres).await?,
+            _ => locked_by_postgres(transaction, subject, once).await?,
         };
         if let Some(locked) = found {
             return Ok(locked);
@@ -205,17 +183,15 @@ impl Repository {
     }
 }
 
-async fn lock_row(
-    transaction: &DatabaseTransaction,
-    subject: &Subject,
-    once: Option<&Once>,
-    also: Option<Expr>,
-) -> Result<Option<Locked>, Error> {
+/// From here to the end of the transaction PostgreSQL plans each statement once for all subjects: to plan an erasure's takes longer than to
+/// change a small user's rows. Set on the way, for a trip of its own would take as long.
+async fn locked_by_postgres(transaction: &DatabaseTransaction, subject: &Subject, once: Option<&Once>) -> Result<Option<Locked>, Error> {
     let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
     let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
     let columns = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
     let mut lock = find(Expr::val(application), Expr::val(user_token)).select_only().into_query();
-    lock.exprs(columns.into_iter().chain([is_repeated]).chain(also)).lock(LockType::NoKeyUpdate);
+    let plans_once = Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)");
+    lock.exprs(columns.into_iter().chain([is_repeated, plans_once])).lock(LockType::NoKeyUpdate);
     let Some(row) = transaction.query_one(&lock).await? else { return Ok(None) };
     if row.try_get_by_index(3)? {
         return Err(repeated());
