@@ -13,6 +13,13 @@ use crate::{
     world::World,
 };
 
+/// Small users erased before anything is timed, as in row 8.
+const WARMING: u32 = 10;
+
+fn small(nth: u32) -> String {
+    format!("small_{nth}")
+}
+
 pub(crate) async fn beside_raw(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let data = world.main(engine)?;
     let sizes = [world.largest / 10, world.largest];
@@ -39,7 +46,9 @@ async fn ours(world: &World, data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<
     let copy = data.database.copy("bench_copy")?;
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, &data.key).await?;
-    client.delete_messages("small_0").await?;
+    for nth in 0..WARMING {
+        client.delete_messages(&small(nth)).await?;
+    }
     let mut samples = Vec::new();
     for size in sizes {
         let token = World::user_of(size);
@@ -57,7 +66,9 @@ async fn ours(world: &World, data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<
 async fn raw(world: &World, data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<Vec<Sample>> {
     let copy = data.database.copy("bench_copy")?;
     let mut shell = Shell::open(&copy)?;
-    shell.run(&layout::delete_messages(data.subject("small_0")?))?;
+    for nth in 0..WARMING {
+        shell.run(&layout::delete_messages(data.subject(&small(nth))?))?;
+    }
     let mut samples = Vec::new();
     for size in sizes {
         let subject = data.subject(&World::user_of(size))?;

@@ -22,6 +22,9 @@ use crate::{
 const RECORDS: [u32; 2] = [80, 300];
 /// Users of each erased in each round, one after the other, for there are few records to each.
 const USERS: usize = 30;
+/// Erasures of nobody before any is timed: a server's connections are opened in turn, and PostgreSQL reads and plans on each what it will be
+/// asked again.
+const WARMING: u32 = 10;
 /// How often a user's dialogues are forgotten in each round.
 const REPEATED: u32 = 10;
 /// Conversations of the users whose dialogues are forgotten.
@@ -76,7 +79,9 @@ async fn erase_by_service(world: &World, database: &Database, key: &str, keeps_r
     let copy = database.copy("bench_copy")?;
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, key).await?;
-    client.scoped_delete(everything("nobody".to_owned(), keeps_request)).await?;
+    for nth in 0..WARMING {
+        client.scoped_delete(everything(format!("nobody_{nth}"), keeps_request)).await?;
+    }
     let mut samples = Vec::new();
     for records in RECORDS {
         copy.settle()?;
@@ -112,7 +117,9 @@ async fn erase_by_echo(world: &World, database: &Database) -> anyhow::Result<Vec
     let copy = database.copy("bench_copy")?;
     let server = Server::erasing_echo(&copy, world.folder())?;
     let client = Client::connect(&server, "none").await?;
-    client.scoped_delete(everything("0".to_owned(), true)).await?;
+    for nobody in nobodies() {
+        client.scoped_delete(everything(nobody.to_string(), true)).await?;
+    }
     let mut samples = Vec::new();
     for subjects in subjects() {
         copy.settle()?;
@@ -134,6 +141,11 @@ fn subjects() -> impl Iterator<Item = RangeInclusive<i64>> {
     (0..).zip(RECORDS).map(|(nth, _)| nth * USERS as i64 + 1..=(nth + 1) * USERS as i64)
 }
 
+/// Numbers that no subject has.
+fn nobodies() -> impl Iterator<Item = i64> {
+    (0..WARMING).map(|nth| -i64::from(nth))
+}
+
 fn nothing_left(database: &Database) -> anyhow::Result<()> {
     let left = Shell::open(database)?.run(layout::COUNT_WHAT_SCOPES_ERASE)?;
     ensure!(left.trim() == "0", "{}: {} records are left after a ScopedDelete", database.engine, left.trim());
@@ -143,7 +155,9 @@ fn nothing_left(database: &Database) -> anyhow::Result<()> {
 async fn erase_by_sql(database: &Database, keeps_request: bool) -> anyhow::Result<Vec<Sample>> {
     let copy = database.copy("bench_copy")?;
     let mut shell = Shell::open(&copy)?;
-    shell.run(&layout::erase_everything(copy.engine, 0, keeps_request))?;
+    for nobody in nobodies() {
+        shell.run(&layout::erase_everything(copy.engine, nobody, keeps_request))?;
+    }
     let mut samples = Vec::new();
     for subjects in subjects() {
         copy.settle()?;
