@@ -16,6 +16,9 @@ const DONE: &str = "bench: done";
 pub(crate) const SQLITE_PRAGMAS: &str =
     "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000;";
 
+/// What the service sets on its connections to PostgreSQL that changes how fast they are.
+const POSTGRES_SETTINGS: &str = "SET jit = off;";
+
 /// A session. It ends at the first error.
 pub(crate) struct Shell {
     engine: Engine,
@@ -36,9 +39,7 @@ impl Shell {
         let input = process.stdin.take().context("no stdin")?;
         let output = BufReader::new(process.stdout.take().context("no stdout")?);
         let mut shell = Self { engine: database.engine, process, input, output };
-        if shell.engine == Engine::Sqlite {
-            shell.run(SQLITE_PRAGMAS)?;
-        }
+        shell.run(if shell.engine == Engine::Sqlite { SQLITE_PRAGMAS } else { POSTGRES_SETTINGS })?;
         Ok(shell)
     }
 

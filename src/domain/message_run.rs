@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{digest::RecordDigest, record::RecordKey, timestamp::Timestamp};
 
-/// How long most ids are: a prefix, and 24 hexadecimal digits or a UUID.
+/// How long most ids are: a prefix and 24 hexadecimal digits.
 const USUAL_ID_BYTES: usize = 32;
 
 /// Some messages in order.

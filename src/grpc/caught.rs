@@ -38,7 +38,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{convert::Infallible, future::Ready};
 
     use tonic::Code;
     use tonic_types::StatusExt;
@@ -48,10 +48,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_handler_that_panics_gives_internal_with_its_request_id() {
+        gives_internal(service_fn(async |_| -> Result<Response<Body>, Infallible> { panic!("hunter2") })).await;
+        gives_internal(service_fn(|_| -> Ready<Result<Response<Body>, Infallible>> { panic!("hunter2") })).await;
+    }
+
+    async fn gives_internal(routes: impl Service<Request<Body>, Response = Response<Body>, Error = Infallible>) {
         let mut request = Request::new(Body::empty());
         let call = Arc::new(Call::new(None, "/method"));
         request.extensions_mut().insert(Arc::clone(&call));
-        let routes = service_fn(async |_| -> Result<Response<Body>, Infallible> { panic!("hunter2") });
         let response = answer(routes, request).await.unwrap();
         let status = Status::from_header_map(response.headers()).unwrap();
         let info = status.get_details_error_info().unwrap();

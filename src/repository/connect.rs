@@ -384,10 +384,10 @@ fn for_service(options: PgConnectOptions) -> PgConnectOptions {
         ("lock_timeout", LOCK_WAIT),
         ("client_connection_check_interval", CLIENT_CHECK),
         ("log_parameter_max_length_on_error", "0"),
-        // No statement here computes anything: to compile that of a large erasure takes longer than it saves.
+        // No statement here computes much: to compile one takes longer than it saves.
         ("jit", "off"),
     ];
-    options.application_name("userdata").options(settings.into_iter().filter(|(name, _)| !of_url.contains(name)))
+    options.application_name("userdata").options(settings.into_iter().filter(|(name, _)| !of_url.contains(&format!("{name}="))))
 }
 
 #[cfg(test)]

@@ -72,11 +72,11 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
     // PostgreSQL would look at each deleted row again to see that none is left, a tenth of the whole time. So what is there under the lock
     // is counted before, and must be what the deletion takes.
     let counts_before = transaction.get_database_backend() == DbBackend::Postgres;
-    // Every message. Told of the second column of the key, PostgreSQL goes through the table in the order of the key, in which the rows lie;
-    // else it would take the smaller index, and go to and fro.
-    let in_order = Expr::col(message::Column::ConversationCreatedAt).between(i64::MIN, i64::MAX);
-    if counts_before {
-        effects.count(Rows::held::<message::Entity>(held).filter(in_order.clone()), |report, rows| report.remaining.messages += rows);
+    // All of them. But when PostgreSQL plans for any bound, one on the key's second column has it go by the key, in the order in which the
+    // rows lie; else it takes the smaller index, and goes to and fro.
+    let in_order = counts_before.then(|| message::Column::ConversationCreatedAt.lte(i64::MAX));
+    if let Some(in_order) = in_order.clone() {
+        effects.count(Rows::held::<message::Entity>(held).filter(in_order), |report, rows| report.remaining.messages += rows);
     }
     effects.take_place(transaction, report).await?;
 
@@ -86,7 +86,7 @@ async fn delete(transaction: &DatabaseTransaction, held: &Held, scrub: bool, now
         let first = delete_rows::<message::Entity>(held).filter(message::Column::ConversationId.in_subquery(one));
         first.exec(transaction).await?.rows_affected
     } else {
-        delete_rows::<message::Entity>(held).filter(in_order).exec(transaction).await?.rows_affected
+        delete_rows::<message::Entity>(held).filter(Condition::all().add_option(in_order)).exec(transaction).await?.rows_affected
     };
     if counts_before {
         report.remaining.messages = report.remaining.messages.abs_diff(report.messages);

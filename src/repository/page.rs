@@ -22,8 +22,8 @@ const MAX_ROWS: u64 = 500;
 /// Rows of the first page: nobody knows yet how large they are.
 const FIRST_ROWS: u64 = 32;
 
-/// About how many bytes the first page holds, if they are as large as most.
-const FIRST_BYTES: usize = 8 * 1024;
+/// About how many bytes the first page holds, if its rows are as large as most messages.
+const FIRST_BYTES: usize = 16 * 1024;
 
 /// About how many bytes a page holds. One that reaches four times as many ends there.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -48,7 +48,7 @@ impl Default for PageSize {
 }
 
 impl PageSize {
-    /// How many rows the next page has, and about how many bytes.
+    /// How many rows the next page asks for, and about how many bytes they take.
     pub(super) fn expected(self) -> (usize, usize) {
         (self.0 as usize, if self.0 == FIRST_ROWS { FIRST_BYTES } else { PAGE_BYTES })
     }

@@ -183,8 +183,8 @@ impl Repository {
     }
 }
 
-/// From here to the end of the transaction PostgreSQL plans each statement once for all subjects: to plan an erasure's takes longer than to
-/// change a small user's rows. Set on the way, for a trip of its own would take as long.
+/// If there is such a subject, PostgreSQL plans from here to the end of the transaction each statement once for all subjects: to plan an
+/// erasure's takes longer than to change a small user's rows. Set on the way, for a trip of its own would take as long.
 async fn locked_by_postgres(transaction: &DatabaseTransaction, subject: &Subject, once: Option<&Once>) -> Result<Option<Locked>, Error> {
     let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
     let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));

@@ -1,13 +1,19 @@
 //! DeleteUserMessages: exactly the rows it names, and no other.
 
 use serde_json::Value;
-use userdata::grpc::proto::{DeleteUserMessagesRequest, DeleteUserMessagesResponse, Remaining, Residue};
+use userdata::{
+    grpc::{
+        document::UserDocument,
+        proto::{DeleteUserMessagesRequest, DeleteUserMessagesResponse, Remaining, Residue},
+    },
+    repository::Engine,
+};
 
 use crate::{
     exported::{Exported, with_content},
     on_both_engines_and_walled,
-    population::{Tables, resident, settle, sorted, tables},
-    world::{ACME, Client, OTHER, World},
+    population::{Tables, conversation, resident, settle, sorted, tables},
+    world::{ACME, Client, OTHER, World, eventually},
 };
 
 on_both_engines_and_walled!(
@@ -54,6 +60,13 @@ async fn all_messages_of_one_user_go_and_nothing_else(world: World) {
         settle(&mut client, user_token).await;
         settle(&mut other, user_token).await;
     }
+    for (conversation, time) in [("c-institution", i64::MAX), ("c-forgotten", i64::MIN)] {
+        world.execute(&format!("UPDATE conversations SET created_at = {time} WHERE id = '{conversation}'")).await;
+        for table in ["messages", "feedback"] {
+            let moved = format!("UPDATE {table} SET conversation_created_at = {time} WHERE conversation_id = '{conversation}'");
+            world.execute(&moved).await;
+        }
+    }
     let (expected, counts) = expect(tables(&world).await, world.subject_id(ACME, "two").await);
     assert_eq!((counts.messages_deleted, counts.conversations_affected, counts.compaction_cache_purged), (8, 5, 3));
     let untouched = Exported::fetch(&mut other, with_content("two")).await;
@@ -70,6 +83,27 @@ async fn all_messages_of_one_user_go_and_nothing_else(world: World) {
     let conversation = exported.0.iter().flat_map(|response| &response.conversations).find(|found| found.id == "c-live").unwrap();
     assert_eq!((conversation.message_count, conversation.total_tokens, conversation.title.as_deref()), (0, 33, Some("title of c-live")));
     assert!(Exported::fetch(&mut other, with_content("two")).await.bytes() == untouched.bytes());
+}
+
+#[tokio::test]
+async fn postgres_counts_and_deletes_messages_in_the_order_of_their_rows() {
+    const MESSAGES: i64 = 300;
+    let mut world = World::start(Engine::Postgres).await;
+    // Of so small a table, PostgreSQL would rather read everything.
+    let database = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET enable_seqscan = off', current_database()); END $$";
+    world.execute(database).await;
+    world.restart().await;
+    let mut client = world.client().await;
+    let mut user = UserDocument::new("talkative");
+    user.conversations = vec![conversation("c", MESSAGES as usize, MESSAGES as i32)];
+    client.import(user.into_requests().collect()).await.unwrap();
+    assert_eq!(i64::from(delete(&mut client, "talkative").await.messages_deleted), MESSAGES);
+    let read = async |index: &str| {
+        let read = format!("SELECT idx_tup_read AS entries FROM pg_stat_user_indexes WHERE indexrelname = '{index}'");
+        world.query(&read).await[0]["entries"].as_i64().unwrap()
+    };
+    eventually("the key was gone through twice", async || read("messages_pkey").await >= 2 * MESSAGES).await;
+    assert!(read("messages_subject_id_id").await < MESSAGES);
 }
 
 async fn deleting_the_messages_of_a_user_never_seen_gives_zeros_and_is_remembered(world: World) {

@@ -45,7 +45,7 @@ fn feedback(id: &str, deleted: bool) -> Feedback {
 }
 
 /// A conversation of so many messages. Counts are the platform's and need not agree.
-fn conversation(id: &str, messages: usize, message_count: i32) -> Conversation {
+pub(crate) fn conversation(id: &str, messages: usize, message_count: i32) -> Conversation {
     Conversation {
         id: id.to_owned(),
         agent_id: "agent".to_owned(),

@@ -2,6 +2,7 @@
 
 use sea_orm::ConnectionTrait;
 
+use super::WARMING;
 use crate::{
     client::Client,
     database::Engine,
@@ -13,11 +14,9 @@ use crate::{
     world::World,
 };
 
-/// Small users erased before anything is timed, as in row 8.
-const WARMING: u32 = 10;
-
-fn small(nth: u32) -> String {
-    format!("small_{nth}")
+/// Small users, who are erased before anything is timed.
+fn small() -> impl Iterator<Item = String> {
+    (0..WARMING).map(|nth| format!("small_{nth}"))
 }
 
 pub(crate) async fn beside_raw(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
@@ -46,8 +45,8 @@ async fn ours(world: &World, data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<
     let copy = data.database.copy("bench_copy")?;
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, &data.key).await?;
-    for nth in 0..WARMING {
-        client.delete_messages(&small(nth)).await?;
+    for token in small() {
+        client.delete_messages(&token).await?;
     }
     let mut samples = Vec::new();
     for size in sizes {
@@ -66,8 +65,8 @@ async fn ours(world: &World, data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<
 async fn raw(world: &World, data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<Vec<Sample>> {
     let copy = data.database.copy("bench_copy")?;
     let mut shell = Shell::open(&copy)?;
-    for nth in 0..WARMING {
-        shell.run(&layout::delete_messages(data.subject(&small(nth))?))?;
+    for token in small() {
+        shell.run(&layout::delete_messages(data.subject(&token)?))?;
     }
     let mut samples = Vec::new();
     for size in sizes {
@@ -94,6 +93,9 @@ async fn by_library(data: &Dataset, sizes: [u32; 2]) -> anyhow::Result<Vec<Sampl
     let copy = data.database.copy("bench_copy")?;
     let connection = sea_orm::Database::connect(&copy.url).await?;
     connection.execute_unprepared(SQLITE_PRAGMAS).await?;
+    for token in small() {
+        connection.execute_unprepared(&layout::delete_messages(data.subject(&token)?)).await?;
+    }
     let mut samples = Vec::new();
     for size in sizes {
         let subject = data.subject(&World::user_of(size))?;

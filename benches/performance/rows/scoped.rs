@@ -6,6 +6,7 @@ use anyhow::ensure;
 use sha2::{Digest, Sha256};
 use userdata::grpc::proto::{ScopedDeleteRequest, ScopedDeleteResponse};
 
+use super::WARMING;
 use crate::{
     client::Client,
     database::{Database, Engine},
@@ -22,9 +23,6 @@ use crate::{
 const RECORDS: [u32; 2] = [80, 300];
 /// Users of each erased in each round, one after the other, for there are few records to each.
 const USERS: usize = 30;
-/// Erasures of nobody before any is timed: a server's connections are opened in turn, and PostgreSQL reads and plans on each what it will be
-/// asked again.
-const WARMING: u32 = 10;
 /// How often a user's dialogues are forgotten in each round.
 const REPEATED: u32 = 10;
 /// Conversations of the users whose dialogues are forgotten.
@@ -79,8 +77,10 @@ async fn erase_by_service(world: &World, database: &Database, key: &str, keeps_r
     let copy = database.copy("bench_copy")?;
     let server = Server::ours(&copy, world.folder(), &[])?;
     let client = Client::connect(&server, key).await?;
+    // From the second on, of a subject that there is.
     for nth in 0..WARMING {
-        client.scoped_delete(everything(format!("nobody_{nth}"), keeps_request)).await?;
+        let nobody = ScopedDeleteRequest { user_token: "nobody".to_owned(), ..everything(format!("nobody_{nth}"), keeps_request) };
+        client.scoped_delete(nobody).await?;
     }
     let mut samples = Vec::new();
     for records in RECORDS {
