@@ -85,6 +85,16 @@ pub(crate) fn delete_messages(subject: i64) -> String {
     format!("DELETE FROM messages WHERE subject_id = {subject};")
 }
 
+/// The same, with the counts in conversations set to 0, and a look at what there is, of which all must go.
+pub(crate) fn delete_messages_and_counts(subject: i64) -> String {
+    format!(
+        "BEGIN; SELECT count(*) FROM messages WHERE subject_id = {subject} \\g /dev/null
+        UPDATE conversations SET message_count = 0 WHERE subject_id = {subject} AND message_count <> 0;
+        {} COMMIT;",
+        delete_messages(subject)
+    )
+}
+
 /// What the service does after an erasure on SQLite: without it, what was deleted may still be in the log.
 pub(crate) const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE);";
 
