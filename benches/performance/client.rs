@@ -19,17 +19,15 @@ use tonic::{
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder},
     codegen::http::{self, Uri, uri::PathAndQuery},
-    service::interceptor::InterceptedService,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
 };
 use tonic_prost::ProstEncoder;
 use tower::Service;
-use userdata::grpc::{
-    client::Credential,
-    proto::{
-        DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportSummary, ExportUserDataRequest, ExportUserDataResponse,
-        ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse, import_service_client::ImportServiceClient,
-        user_data_service_client::UserDataServiceClient,
-    },
+use userdata::grpc::proto::{
+    DeleteUserMessagesRequest, DeleteUserMessagesResponse, ExportSummary, ExportUserDataRequest, ExportUserDataResponse,
+    ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse, import_service_client::ImportServiceClient,
+    user_data_service_client::UserDataServiceClient,
 };
 
 use super::{database::APPLICATION, server::Server};
@@ -55,7 +53,20 @@ impl Service<http::Request<Body>> for Connection {
     }
 }
 
-type Authenticated = InterceptedService<Connection, Credential>;
+/// Shows the key as generated clients do, and `h2load`: HTTP/2 may send it once for each connection. The commands of the service do not have
+/// that done with a secret.
+#[derive(Clone)]
+struct ApiKey(MetadataValue<Ascii>);
+
+impl Interceptor for ApiKey {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("x-application-id", MetadataValue::from_static(APPLICATION));
+        request.metadata_mut().insert("x-api-key", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Authenticated = InterceptedService<Connection, ApiKey>;
 
 /// Requests encoded, responses as they come.
 #[derive(Default)]
@@ -130,8 +141,10 @@ impl Client {
         let (requests, connection) = settings.handshake(TokioIo::new(socket)).await?;
         // It ends with its client, and what goes wrong with it is seen there.
         tokio::spawn(connection);
-        let credential = Credential::api_key(APPLICATION, key)?;
-        Ok(Self { connection: InterceptedService::new(Connection(requests), credential), origin: format!("http://{address}").parse()? })
+        Ok(Self {
+            connection: InterceptedService::new(Connection(requests), ApiKey(key.parse()?)),
+            origin: format!("http://{address}").parse()?,
+        })
     }
 
     fn users(&self) -> UserDataServiceClient<Authenticated> {

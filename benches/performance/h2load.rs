@@ -19,12 +19,12 @@ use super::{
     server::Server,
 };
 
-/// Has so many callers on one connection export a user for so long.
+/// Has so many callers, over so many connections, export a user for so long.
 pub(crate) fn export_for(
     server: &Server,
     database: &Database,
     (key, user_token): (&str, &str),
-    callers: usize,
+    (connections, callers): (usize, usize),
     time: Duration,
     folder: &Path,
 ) -> anyhow::Result<Sample> {
@@ -36,7 +36,8 @@ pub(crate) fn export_for(
     fs::write(&data, frame)?;
 
     let mut command = Command::new("h2load");
-    command.args(["--clients=1", "--threads=1", "--warm-up-time=0", &format!("--max-concurrent-streams={callers}")]);
+    command.args(["--threads=1", "--warm-up-time=0", &format!("--clients={connections}")]);
+    command.arg(format!("--max-concurrent-streams={}", callers / connections));
     command.args([&format!("--duration={}", time.as_secs().max(1)), &format!("--data={}", data.display())]);
     let headers = ["content-type: application/grpc", "te: trailers"].map(str::to_owned);
     for header in headers.into_iter().chain([format!("x-application-id: {APPLICATION}"), format!("x-api-key: {key}")]) {

@@ -93,13 +93,20 @@ impl Server {
         self.process.id()
     }
 
-    /// The resident memory once it has hardly changed for a second.
+    /// Has all its threads, also those to come, share the first processor.
+    pub(crate) fn stay_on_one_processor(&self) -> anyhow::Result<()> {
+        let told = Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", "0", &self.pid().to_string()]).output()?;
+        ensure!(told.status.success(), "taskset: {}", String::from_utf8_lossy(&told.stderr));
+        Ok(())
+    }
+
+    /// The resident memory once it has hardly changed for half a second.
     pub(crate) fn settled_memory(&self) -> anyhow::Result<u64> {
         let began = Instant::now();
         let (mut memory, mut unchanged) = (process::memory_of(self.pid(), "VmRSS:")?, 0);
         while unchanged < 10 {
             ensure!(began.elapsed() < PATIENCE, "the server's memory does not settle");
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(50));
             let now = process::memory_of(self.pid(), "VmRSS:")?;
             if now.abs_diff(memory) < 64 * 1024 {
                 unchanged += 1;

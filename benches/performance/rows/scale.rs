@@ -27,7 +27,7 @@ struct Table {
     data: Dataset,
     server: Server,
     client: Client,
-    /// Users exported and erased in each round, and on PostgreSQL as many that its shell erases.
+    /// Users exported and erased in each round, and on PostgreSQL, unless quick, as many that its shell erases.
     each: usize,
     used: usize,
 }
@@ -56,8 +56,8 @@ impl Table {
         Ok(tokens)
     }
 
-    /// Exports users, then erases them; then, on PostgreSQL, erases others in its shell.
-    async fn export_and_erase(&mut self) -> anyhow::Result<Vec<Sample>> {
+    /// Exports users, then erases them; then, on PostgreSQL and unless quick, erases others in its shell.
+    async fn export_and_erase(&mut self, quick: bool) -> anyhow::Result<Vec<Sample>> {
         let tokens = self.unused()?;
         self.data.database.settle()?;
         let export = measure(self.server.pid(), &self.data.database, async {
@@ -78,7 +78,7 @@ impl Table {
         })
         .await?;
         let mut samples = vec![export, erase];
-        if self.data.database.engine == Engine::Postgres {
+        if self.data.database.engine == Engine::Postgres && !quick {
             samples.push(self.erase_raw().await?);
         }
         Ok(samples)
@@ -105,7 +105,12 @@ pub(crate) async fn beside_small_table(world: &World, engine: Engine) -> anyhow:
     ensure!(world.rounds <= ROUNDS, "row 12 has users for {ROUNDS} rounds");
     let mut in_large = Table::with(large, world, engine).await?;
     let mut in_small = Table::with(small, world, engine).await?;
-    let pairs = alternate(world.rounds, async || in_large.export_and_erase().await, async || in_small.export_and_erase().await).await?;
+    let pairs = alternate(
+        world.rounds,
+        async || in_large.export_and_erase(world.quick).await,
+        async || in_small.export_and_erase(world.quick).await,
+    )
+    .await?;
     for table in [in_large, in_small] {
         table.server.stop().await?;
     }
