@@ -53,8 +53,8 @@ impl Service<http::Request<Body>> for Connection {
     }
 }
 
-/// Shows the key as generated clients do, and `h2load`: HTTP/2 may send it once for each connection. The commands of the service do not have
-/// that done with a secret.
+/// Shows the key as `h2load` does: HTTP/2 may send it once for each connection. The commands of the service do not have that done with a
+/// secret, which costs each call more.
 #[derive(Clone)]
 struct ApiKey(MetadataValue<Ascii>);
 

@@ -100,13 +100,13 @@ impl Server {
         Ok(())
     }
 
-    /// The resident memory once it has hardly changed for half a second.
+    /// The resident memory once it has hardly changed for a second.
     pub(crate) fn settled_memory(&self) -> anyhow::Result<u64> {
         let began = Instant::now();
         let (mut memory, mut unchanged) = (process::memory_of(self.pid(), "VmRSS:")?, 0);
         while unchanged < 10 {
             ensure!(began.elapsed() < PATIENCE, "the server's memory does not settle");
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(100));
             let now = process::memory_of(self.pid(), "VmRSS:")?;
             if now.abs_diff(memory) < 64 * 1024 {
                 unchanged += 1;

@@ -85,7 +85,7 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
     }
     echo.stop().await?;
     // On one user, for h2load knows one request only; and with two connections, so that the server has one to serve while the client is at
-    // the other. On one processor, for else the clients would take from it what they need themselves, and they need differently much.
+    // the other. The server has one processor, so that its threads do not compete with the client for both.
     let (user, clients) = (&users[..1], Client::connect_each(&ours, &data.key, CONNECTIONS).await?);
     ours.stay_on_one_processor()?;
     let agreement = alternate(

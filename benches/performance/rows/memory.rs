@@ -37,7 +37,7 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
                 .await?,
         );
     }
-    let time = world.seconds(1, 15);
+    let time = world.seconds(2, 15);
     let slow =
         async |readers| above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, readers, time).await).await;
     let (one, many) = (slow(1).await?, slow(READERS).await?);

@@ -29,7 +29,7 @@ pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow:
         let client = Client::connect(&server, &data.key).await?;
         client.export_for(&users, CALLERS, Duration::from_millis(100)).await?;
         if rate == 0.0 {
-            rate = client.export_for(&users, CALLERS, Duration::from_millis(500)).await?.len() as f64 * 2.0 * SHARE;
+            rate = client.export_for(&users, CALLERS, Duration::from_secs(1)).await?.len() as f64 * SHARE;
         }
         copy.settle()?;
         let time = world.seconds(1, 5);

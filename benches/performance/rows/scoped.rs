@@ -23,8 +23,8 @@ use crate::{
 const RECORDS: [u32; 2] = [80, 300];
 /// Users of each erased in each round, one after the other, for there are few records to each.
 const USERS: usize = 30;
-/// How often a user's dialogues are forgotten in each round; and when quick.
-const REPEATED: [u32; 2] = [10, 3];
+/// How often a user's dialogues are forgotten in each round.
+const REPEATED: u32 = 10;
 /// Conversations of the users whose dialogues are forgotten.
 const DIALOGUES: u32 = 100;
 
@@ -34,8 +34,8 @@ fn records_in(erased: &ScopedDeleteResponse) -> i32 {
     dialogues_forgotten + uploads_deleted + memory_deleted + assistants_deleted + others
 }
 
-/// Row 8: everything, of small users, unless quick; the same with a `request_id`, which both keep; and, unless quick, the least that a
-/// service needs for it.
+/// Row 8: everything, of small users; then the same with a `request_id`, which both keep; then, unless quick, the least that a service needs
+/// for it.
 pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let database = Database::create(engine, "bench_everything", world.folder())?;
     let key = database.migrate()?;
@@ -59,9 +59,6 @@ pub(crate) async fn beside_sql(world: &World, engine: Engine) -> anyhow::Result<
     for (keeps_request, what) in
         [(false, "ScopedDelete of everything, # records"), (true, "ScopedDelete of everything, # records, request_id")]
     {
-        if world.quick && !keeps_request {
-            continue;
-        }
         let by_us = async || erase_by_service(world, &database, &key, keeps_request).await;
         let pairs = alternate(world.rounds, by_us, async || erase_by_sql(&database, keeps_request).await).await?;
         compared(what, Goal::AtMost(1.3), pairs);
@@ -187,11 +184,10 @@ pub(crate) async fn beside_few_messages(world: &World, engine: Engine) -> anyhow
     let data = Dataset::of_service(engine, "bench_dialogues", world.folder(), population)?;
     let server = Server::ours(&data.database, world.folder(), &[])?;
     let client = Client::connect(&server, &data.key).await?;
-    let times = REPEATED[usize::from(world.quick)];
     let pairs = alternate(
         world.rounds,
-        async || forget(&data, &server, &client, ("many_0", times)).await,
-        async || forget(&data, &server, &client, ("few_0", times)).await,
+        async || forget(&data, &server, &client, "many_0").await,
+        async || forget(&data, &server, &client, "few_0").await,
     )
     .await?;
     server.stop().await?;
@@ -199,9 +195,9 @@ pub(crate) async fn beside_few_messages(world: &World, engine: Engine) -> anyhow
     Ok(vec![Outcome::of((13, engine), what, (Goal::AtMost(1.2), 1.0), pairs, time)])
 }
 
-async fn forget(data: &Dataset, server: &Server, client: &Client, (token, times): (&str, u32)) -> anyhow::Result<Sample> {
+async fn forget(data: &Dataset, server: &Server, client: &Client, token: &str) -> anyhow::Result<Sample> {
     let mut sum = Sample::default();
-    for _ in 0..times {
+    for _ in 0..REPEATED {
         data.database.settle()?;
         let sample = measure(server.pid(), &data.database, async {
             let request = ScopedDeleteRequest { user_token: token.to_owned(), dialogues: true, ..ScopedDeleteRequest::default() };
