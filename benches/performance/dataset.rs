@@ -7,17 +7,19 @@ use std::{
     path::Path,
     sync::mpsc::sync_channel,
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow};
 use prost::Message as _;
 use prost_types::Timestamp;
+use rusqlite::Connection;
 use userdata::domain::digest::{ExportDigest, RecordDigest};
 
 use super::{
     database::{Database, Engine},
     population::{Population, User, message_head_len},
-    row_writer::{Layout, MessageRow, RowWriter},
+    row_writer::{Layout, MessageRow, RowText, RowWriter},
     shell::Shell,
 };
 
@@ -25,8 +27,8 @@ use super::{
 const CONVERSATIONS: u8 = 1;
 const NESTED_MESSAGES: u8 = 15;
 
-/// How much text is sent to a shell at once.
-const PIECE: usize = 1024 * 1024;
+/// How long a database is waited for that somebody else still has open.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an export of a user must come to.
 #[derive(Clone, Default)]
@@ -62,29 +64,12 @@ impl Dataset {
 
     /// Fills a database that has its tables and no rows.
     pub(crate) fn fill(database: Database, key: String, population: Population, layout: &Layout) -> anyhow::Result<Self> {
-        let began = std::time::Instant::now();
-        let mut shell = Shell::open(&database)?;
+        let began = Instant::now();
         let engine = database.engine;
-        if engine == Engine::Sqlite {
-            shell.run("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000; BEGIN;")?;
-        } else {
-            shell.run("BEGIN; SET LOCAL synchronous_commit = off;")?;
-        }
-        // The next piece is made while the shell reads the last.
-        let (send, pieces) = sync_channel::<Vec<u8>>(4);
-        let expected = thread::scope(|scope| {
-            let population = &population;
-            let made = scope.spawn(move || write(population, engine, layout, |piece| Ok(send.send(piece.to_vec())?)));
-            pieces.into_iter().try_for_each(|piece| shell.begin(&piece))?;
-            made.join().map_err(|_| anyhow!("no rows could be made"))?
-        })?;
-        shell.run((layout.after)(engine))?;
-        shell.run("COMMIT;")?;
-        match engine {
-            Engine::Sqlite => shell.run("PRAGMA journal_mode = WAL;")?,
-            Engine::Postgres => shell.run("VACUUM (ANALYZE);")?,
+        let expected = match engine {
+            Engine::Sqlite => fill_sqlite(&database, &population, layout)?,
+            Engine::Postgres => fill_postgres(&database, &population, layout)?,
         };
-        drop(shell);
         database.settle()?;
         let messages: u64 = population.users.iter().map(|user| u64::from(user.messages)).sum();
         super::report::say(&format!("{engine}: {messages} messages written in {:.1} s", began.elapsed().as_secs_f64()))?;
@@ -119,49 +104,86 @@ impl Dataset {
     }
 }
 
+fn fill_sqlite(database: &Database, population: &Population, layout: &Layout) -> anyhow::Result<Vec<Expected>> {
+    let mut connection = Connection::open(database.file()?)?;
+    leave_log(&connection)?;
+    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000;")?;
+    let transaction = connection.transaction()?;
+    let expected = write(population, layout, &mut &*transaction)?;
+    transaction.commit()?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    Ok(expected)
+}
+
+/// Has a connection write straight into the file. SQLite refuses while anyone else has it open, and does not wait.
+fn leave_log(connection: &Connection) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "MEMORY") {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
+            Err(_) => thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+fn fill_postgres(database: &Database, population: &Population, layout: &Layout) -> anyhow::Result<Vec<Expected>> {
+    let mut shell = Shell::open(database)?;
+    shell.run("BEGIN; SET LOCAL synchronous_commit = off;")?;
+    // The next piece is made while the shell reads the last.
+    let (send, pieces) = sync_channel::<Vec<u8>>(4);
+    let expected = thread::scope(|scope| {
+        let made = scope.spawn(move || write_text(population, Engine::Postgres, layout, |piece| Ok(send.send(piece.to_vec())?)));
+        pieces.into_iter().try_for_each(|piece| shell.begin(&piece))?;
+        made.join().map_err(|_| anyhow!("no rows could be made"))?
+    })?;
+    shell.run(layout.after_in_postgres)?;
+    shell.run("COMMIT;")?;
+    shell.run("VACUUM (ANALYZE);")?;
+    Ok(expected)
+}
+
 /// The text that writes a population's rows.
 pub(crate) fn text_of(population: &Population, engine: Engine, layout: &Layout) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
-    write(population, engine, layout, |piece| {
+    write_text(population, engine, layout, |piece| {
         text.extend_from_slice(piece);
         Ok(())
     })?;
     Ok(text)
 }
 
-/// Writes a population's rows as text: users, conversations, and then the messages in the order in which they came.
-fn write(
+fn write_text(
     population: &Population,
     engine: Engine,
     layout: &Layout,
-    mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    take: impl FnMut(&[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Expected>> {
-    let mut users = RowWriter::new(engine, layout.users);
-    let mut conversations = RowWriter::new(engine, layout.conversations);
-    for (place, user) in population.users.iter().enumerate() {
-        let id = i64::try_from(place + 1)?;
-        users.row(&(layout.user)(id, &user.token))?;
+    let mut text = RowText::new(engine, take);
+    let expected = write(population, layout, &mut text)?;
+    text.end()?;
+    Ok(expected)
+}
+
+/// Writes a population's rows: users, conversations, and then the messages in the order in which they came.
+fn write(population: &Population, layout: &Layout, rows: &mut impl RowWriter) -> anyhow::Result<Vec<Expected>> {
+    let numbered = || (1..).zip(&population.users);
+    for (id, user) in numbered() {
+        rows.row(layout.users, &(layout.user)(id, &user.token))?;
+    }
+    for (id, user) in numbered() {
         for nth in 0..user.conversations() {
-            conversations.row(&(layout.conversation)(id, &user.conversation(nth)))?;
+            rows.row(layout.conversations, &(layout.conversation)(id, &user.conversation(nth)))?;
         }
     }
-    take(users.end())?;
-    take(conversations.end())?;
-
     let mut states = vec![State::default(); population.users.len()];
-    let mut messages = RowWriter::new(engine, layout.messages);
     for place in population.turns() {
         let place = place as usize;
         let (user, state) = (&population.users[place], &mut states[place]);
         for _ in 0..2.min(user.messages - state.next) {
-            state.write_next(i64::try_from(place + 1)?, user, layout, &mut messages)?;
-        }
-        if messages.text.len() > PIECE {
-            take(&messages.text)?;
-            messages.text.clear();
+            state.write_next(i64::try_from(place + 1)?, user, layout, rows)?;
         }
     }
-    take(messages.end())?;
     Ok(states.into_iter().map(|state| state.expected).collect())
 }
 
@@ -174,7 +196,7 @@ struct State {
 }
 
 impl State {
-    fn write_next(&mut self, id: i64, user: &User, layout: &Layout, rows: &mut RowWriter) -> anyhow::Result<()> {
+    fn write_next(&mut self, id: i64, user: &User, layout: &Layout, rows: &mut impl RowWriter) -> anyhow::Result<()> {
         if self.next.is_multiple_of(user.per_conversation) {
             let conversation = user.conversation(self.next / user.per_conversation);
             let encoded = conversation.encode_to_vec();
@@ -189,6 +211,6 @@ impl State {
         hash_message(&mut self.expected.messages, &message.id, body);
         self.next += 1;
         let conversation_created_at = self.conversation_created_at;
-        rows.row(&(layout.message)(&MessageRow { user: id, conversation_created_at, message: &message, body, digest }))
+        rows.row(layout.messages, &(layout.message)(&MessageRow { user: id, conversation_created_at, message: &message, body, digest }))
     }
 }

@@ -40,10 +40,7 @@ pub(crate) const LAYOUT: Layout = Layout {
             Value::Blob(row.digest.as_bytes().to_vec()),
         ]
     },
-    after: |engine| match engine {
-        Engine::Sqlite => "",
-        Engine::Postgres => "SELECT setval(pg_get_serial_sequence('subjects', 'id'), max(id)) FROM subjects;",
-    },
+    after_in_postgres: "SELECT setval(pg_get_serial_sequence('subjects', 'id'), max(id)) FROM subjects;",
 };
 
 /// Which subject a user of an application is.

@@ -101,12 +101,12 @@ impl Server {
     }
 
     /// The resident memory once it has hardly changed for a second.
-    pub(crate) fn settled_memory(&self) -> anyhow::Result<u64> {
+    pub(crate) async fn settled_memory(&self) -> anyhow::Result<u64> {
         let began = Instant::now();
         let (mut memory, mut unchanged) = (process::memory_of(self.pid(), "VmRSS:")?, 0);
         while unchanged < 10 {
             ensure!(began.elapsed() < PATIENCE, "the server's memory does not settle");
-            std::thread::sleep(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let now = process::memory_of(self.pid(), "VmRSS:")?;
             if now.abs_diff(memory) < 64 * 1024 {
                 unchanged += 1;

@@ -18,6 +18,9 @@ use super::{
 /// The middle of the three sizes of bodies.
 pub(crate) const BODY_BYTES: usize = 560;
 
+/// How much shorter calls are made for when quick.
+const QUICKER: u32 = 8;
+
 pub(crate) struct World {
     pub(crate) quick: bool,
     pub(crate) rounds: usize,
@@ -38,9 +41,9 @@ impl World {
         &self.folder.0
     }
 
-    /// How long calls are made for.
-    pub(crate) fn seconds(&self, if_quick: u64, else_: u64) -> Duration {
-        Duration::from_secs(if self.quick { if_quick } else { else_ })
+    /// How long calls are made for: quick, a fraction of these seconds.
+    pub(crate) fn time(&self, seconds: u32) -> Duration {
+        Duration::from_secs(1) * seconds / if self.quick { QUICKER } else { 1 }
     }
 
     /// The user with so many messages.
@@ -52,12 +55,17 @@ impl World {
         Self::user_of(self.largest)
     }
 
+    /// Messages of the largest user whom the plain version exports.
+    pub(crate) fn largest_of_plain(&self) -> u32 {
+        if self.quick { self.largest / 10 } else { self.largest }
+    }
+
     /// One user of each power of ten, 200 of 20 messages, and among them half as much again as the largest has.
-    fn population(&self) -> Population {
-        let sizes = (2..).map(|power| 10_u32.pow(power)).take_while(|size| *size <= self.largest);
+    fn population(largest: u32) -> Population {
+        let sizes = (2..).map(|power| 10_u32.pow(power)).take_while(|size| *size <= largest);
         let of_each = |population: Population, size: u32| population.with(&format!("of_{size}"), 1, size, 40, BODY_BYTES);
         let population = sizes.fold(Population::default(), of_each);
-        population.with("small", 200, 20, 10, BODY_BYTES).with("other", (self.largest / 5_000).max(4), 2_500, 40, BODY_BYTES)
+        population.with("small", 200, 20, 10, BODY_BYTES).with("other", (largest / 5_000).max(4), 2_500, 40, BODY_BYTES)
     }
 
     /// The service's database.
@@ -65,7 +73,7 @@ impl World {
         if let Some(dataset) = self.main.get(&engine) {
             return Ok(Rc::clone(dataset));
         }
-        let dataset = Rc::new(Dataset::of_service(engine, "bench_main", self.folder(), self.population())?);
+        let dataset = Rc::new(Dataset::of_service(engine, "bench_main", self.folder(), Self::population(self.largest))?);
         self.main.insert(engine, Rc::clone(&dataset));
         Ok(dataset)
     }
@@ -77,7 +85,8 @@ impl World {
         }
         let database = Database::create(engine, "bench_plain", self.folder())?;
         plain_service::create_tables(&database.url).await?;
-        let dataset = Rc::new(Dataset::fill(database, String::new(), self.population(), &plain_service::layout::LAYOUT)?);
+        let dataset =
+            Rc::new(Dataset::fill(database, String::new(), Self::population(self.largest_of_plain()), &plain_service::layout::LAYOUT)?);
         self.plain.insert(engine, Rc::clone(&dataset));
         Ok(dataset)
     }

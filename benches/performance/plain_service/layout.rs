@@ -3,10 +3,7 @@
 use userdata::grpc::proto::Conversation;
 
 use super::part::to_json;
-use crate::{
-    database::Engine,
-    row_writer::{Layout, MessageRow, Value, nanos},
-};
+use crate::row_writer::{Layout, MessageRow, Value, nanos};
 
 pub(crate) const LAYOUT: Layout = Layout {
     users: "users (id, user_token)",
@@ -39,5 +36,5 @@ pub(crate) const LAYOUT: Layout = Layout {
             number(message.output_tokens),
         ]
     },
-    after: |_: Engine| "",
+    after_in_postgres: "",
 };

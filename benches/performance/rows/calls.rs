@@ -55,7 +55,7 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
     let echoed = echo_clients[0].export(&users[0]).await?;
     anyhow::ensure!(echoed.bytes == reply.bytes, "the echo's reply has {} bytes, not {}", echoed.bytes, reply.bytes);
 
-    let time = world.seconds(1, 5);
+    let time = world.time(5);
     for (server, client) in [(&ours, &our_clients), (&echo, &echo_clients)] {
         load(server, &data.database, (client, STREAMS), &users, time / 4).await?;
     }
@@ -110,7 +110,7 @@ pub(crate) async fn beside_pgbench(world: &mut World) -> anyhow::Result<Vec<Outc
     let clients = Client::connect_each(&server, &data.key, CALLERS).await?;
     proof::export_is_whole(&server, &data, &users[0]).await?;
 
-    let time = world.seconds(1, 5);
+    let time = world.time(5);
     load(&server, &data.database, (&clients, CALLERS), &users, time / 4).await?;
     let pairs = alternate(
         world.rounds,

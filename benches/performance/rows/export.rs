@@ -78,7 +78,7 @@ pub(crate) async fn beside_shell(world: &mut World, engine: Engine) -> anyhow::R
 pub(crate) async fn beside_plain(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let ours = Ours::start(world, engine).await?;
     let plain = world.plain(engine).await?;
-    let (messages, times) = if world.quick { (world.largest / 10, 5) } else { (world.largest, 1) };
+    let (messages, times) = (world.largest_of_plain(), if world.quick { 5 } else { 1 });
     let token = World::user_of(messages);
     let (goal, want) = if engine == Engine::Sqlite { (4.0, 6.0) } else { (2.0, 3.0) };
     let mut outcomes = Vec::new();

@@ -30,17 +30,25 @@ const HELD: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = curren
 pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Result<Vec<Outcome>> {
     let data = world.main(engine)?;
     let token = world.largest_user();
+    let rounds = if world.quick { 1 } else { world.rounds };
+    // One for each measurement. They settle at the same time.
+    let servers = (0..rounds + 2).map(|_| Server::ours(&data.database, world.folder(), &[])).collect::<Result<Vec<_>, _>>()?;
+    let idle = try_join_all(servers.iter().map(Server::settled_memory)).await?;
+    let mut fresh = servers.iter().zip(idle);
+
     let mut alone = Vec::new();
-    for _ in 0..if world.quick { 1 } else { world.rounds } {
-        alone.push(
-            above_idle(world, &data, async |server: &Server| Client::connect(server, &data.key).await?.export(&token).await.map(drop))
-                .await?,
-        );
+    for (server, idle) in fresh.by_ref().take(rounds) {
+        let export = async { Client::connect(server, &data.key).await?.export(&token).await.map(drop) };
+        alone.push(above_idle(server, idle, export).await?);
     }
-    let time = world.seconds(2, 15);
-    let slow =
-        async |readers| above_idle(world, &data, async |server: &Server| read_slowly(server, &data, &token, readers, time).await).await;
-    let (one, many) = (slow(1).await?, slow(READERS).await?);
+    let time = world.time(16);
+    let slow = fresh
+        .zip([1, READERS])
+        .map(|((server, idle), readers)| above_idle(server, idle, read_slowly(server, &data, &token, readers, time)));
+    let slow = try_join_all(slow).await?;
+    for server in servers {
+        server.stop().await?;
+    }
     let held = held_while_waiting(world, &data, &token).await?;
 
     let outcome = |what: String, unit, goal: f64, values: Vec<f64>| Outcome {
@@ -56,20 +64,17 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
     };
     Ok(vec![
         outcome(format!("memory of an export of {} messages", world.largest), " MiB", 16.0, alone),
-        outcome("memory of an export to a reader of 1 MB/s".to_owned(), " MiB", 16.0, vec![one]),
-        outcome(format!("memory per reader, {READERS} of 1 MB/s"), " MiB", 2.0, vec![many / READERS as f64]),
+        outcome("memory of an export to a reader of 1 MB/s".to_owned(), " MiB", 16.0, vec![slow[0]]),
+        outcome(format!("memory per reader, {READERS} of 1 MB/s"), " MiB", 2.0, vec![slow[1] / READERS as f64]),
         outcome(format!("connections held while {READERS} readers wait"), "", 0.0, vec![held]),
     ])
 }
 
 /// How much more memory a server has at most during some work than when idle, in MiB.
-async fn above_idle(world: &World, data: &Dataset, work: impl AsyncFnOnce(&Server) -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let server = Server::ours(&data.database, world.folder(), &[])?;
-    let idle = server.settled_memory()?;
+async fn above_idle(server: &Server, idle: u64, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<f64> {
     process::reset_peak(server.pid())?;
-    work(&server).await?;
+    work.await?;
     let peak = process::memory_of(server.pid(), "VmHWM:")?;
-    server.stop().await?;
     Ok(peak.saturating_sub(idle) as f64 / MIB)
 }
 

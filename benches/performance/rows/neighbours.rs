@@ -32,7 +32,7 @@ pub(crate) async fn of_large_users(world: &mut World, engine: Engine) -> anyhow:
             rate = client.export_for(&users, CALLERS, Duration::from_secs(1)).await?.len() as f64 * SHARE;
         }
         copy.settle()?;
-        let time = world.seconds(1, 5);
+        let time = world.time(8);
         let pause = async {
             sleep(time).await;
             Ok(())
