@@ -13,7 +13,7 @@ use sea_orm::{
     },
 };
 
-use super::{Error, Held};
+use super::{Error, Held, erasure::Erasure};
 
 /// Rows of a table.
 #[derive(Clone)]
@@ -137,13 +137,6 @@ impl<R> Effects<R> {
         self.checks.push((rows, Tell::Count(tell)));
     }
 
-    /// Has them take place, and tells the report.
-    pub(super) async fn take_place(self, transaction: &DatabaseTransaction, report: &mut R) -> Result<(), Error> {
-        let Written { changes, checks } = self.write(transaction.get_database_backend(), None);
-        changes.take_place(transaction, report, Vec::new(), Clone::clone).await?;
-        checks.take_place(transaction, report, Vec::new(), Clone::clone).await
-    }
-
     /// Writes their text. With `kept`, a statement like it becomes the first of the checks.
     pub(super) fn write(self, backend: DbBackend, kept: Option<InsertStatement>) -> Written<R> {
         let Self { changes, counts, checks } = self;
@@ -162,12 +155,20 @@ impl<R> Effects<R> {
     }
 }
 
-/// Effects whose text is written.
+/// Effects whose text is written, for [`Erasure::STAND_IN`].
 pub(super) struct Written<R> {
     /// What changes.
     pub(super) changes: Trip<R>,
     /// What is looked at afterwards.
     pub(super) checks: Trip<R>,
+}
+
+impl<R> Written<R> {
+    /// Has them take place for an erasure, and tells the report.
+    pub(super) async fn take_place(&self, transaction: &DatabaseTransaction, erasure: &Erasure, report: &mut R) -> Result<(), Error> {
+        self.changes.take_place(transaction, erasure, Vec::new(), report).await?;
+        self.checks.take_place(transaction, erasure, Vec::new(), report).await
+    }
 }
 
 /// A text, its values, and what is told of each row of numbers that it gives.
@@ -200,19 +201,19 @@ impl<R> Trip<R> {
         (&self.sql, &self.values)
     }
 
-    /// Has it take place with the values that `fill` makes of those it was written with, but for the first, which are `first`.
+    /// Has it take place with the values of an erasure, but for the first, which are `first`; and tells the report.
     pub(super) async fn take_place(
         &self,
         transaction: &DatabaseTransaction,
-        report: &mut R,
+        erasure: &Erasure,
         first: Vec<Value>,
-        fill: impl Fn(&Value) -> Value,
+        report: &mut R,
     ) -> Result<(), Error> {
         if self.sql.is_empty() {
             return Ok(());
         }
         let mut values = first;
-        values.extend(self.values.iter().skip(values.len()).map(fill));
+        values.extend(self.values.iter().skip(values.len()).map(|value| erasure.fill(value)));
         let statement = Statement::from_sql_and_values(transaction.get_database_backend(), &self.sql, values);
         let found = transaction.query_all_raw(statement).await?;
         if found.len() != self.rows.len() {

@@ -10,6 +10,7 @@ mod conversation;
 mod delete_messages;
 mod effects;
 mod entity;
+mod erasure;
 mod erasure_status;
 mod error;
 mod feedback;

@@ -1,14 +1,11 @@
 //! Erasing scopes of a subject's personal data, in one transaction. Of uploads with content it only notes that they are to be removed
 //! (`removal`): their objects go when it is committed.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, Value},
+    sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder},
 };
 
 use super::{
@@ -20,6 +17,7 @@ use super::{
         assistant as assistants, compaction_cache, conversation as conversations, feedback, memory, session, subject as subjects,
         upload as uploads, upload_embedding,
     },
+    erasure::{Erasure, Texts},
     removal::{PendingUpload, StoredObjects, after_lease, note_objects, uploads_of},
     subject::note_erasures,
     transaction::in_transaction,
@@ -66,7 +64,7 @@ impl Repository {
             if scopes.chosen().vault {
                 note_objects(transaction, &erasure.held, objects).await?;
             }
-            written.changes.take_place(transaction, &mut erased, Vec::new(), |value| erasure.fill(value)).await?;
+            written.changes.take_place(transaction, &erasure, Vec::new(), &mut erased).await?;
             crash_at("erasure.after_effects");
             let plan = || PlanDigest::of_scopes(subject, scopes, locked.revision, &erased.planned());
             if terms.plan.as_ref().is_some_and(|expected| *expected != plan()) && !planted("bug.plan-not-compared") {
@@ -82,7 +80,7 @@ impl Repository {
             // The response says that nothing else remains; should anything, neither is kept.
             let response = keep_response(subject, once, &report, to_remove.is_empty(), now);
             let kept = response.map_or_else(Vec::new, |insert| insert.build(SqliteQueryBuilder).1.0);
-            written.checks.take_place(transaction, &mut erased, kept, |value| erasure.fill(value)).await?;
+            written.checks.take_place(transaction, &erasure, kept, &mut erased).await?;
             nothing_remains(&erased.report.remaining)?;
             crash_at("erasure.before_commit");
             Ok(Accepted::Now(ErasedScopes { report, to_remove, at: now }))
@@ -142,36 +140,15 @@ impl Erased {
     }
 }
 
-struct Erasure {
-    held: Held,
-    now: i64,
-}
-
-/// The effects of an erasure of these scopes, written for [`Erasure::STAND_IN`]: to write them takes longer than a trip to the database.
+/// The effects of an erasure of these scopes, written.
 fn written(scopes: Scopes, backend: DbBackend, keeps: bool) -> Arc<Written<Erased>> {
     /// By the scopes, whether it is for SQLite, and whether a response is kept.
-    type Texts = HashMap<(Scopes, bool, bool), Arc<Written<Erased>>>;
-    static WRITTEN: LazyLock<Mutex<Texts>> = LazyLock::new(Mutex::default);
-    let mut all = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let write = || Arc::new(Erasure::STAND_IN.effects(scopes).write(backend, keeps.then(some_response)));
-    all.entry((scopes, backend == DbBackend::Sqlite, keeps)).or_insert_with(write).clone()
+    static WRITTEN: Texts<(Scopes, bool, bool), Written<Erased>> = Texts::new();
+    let write = || Erasure::STAND_IN.effects(scopes).write(backend, keeps.then(some_response));
+    WRITTEN.of((scopes, backend == DbBackend::Sqlite, keeps), write)
 }
 
 impl Erasure {
-    /// Stands for any erasure, by numbers that none has.
-    const STAND_IN: Self = Self { held: Held::of(i64::MIN), now: i64::MIN + 1 };
-
-    /// The value of this erasure for one of the stand-in.
-    fn fill(&self, value: &Value) -> Value {
-        let stand_in = Self::STAND_IN;
-        match value {
-            Value::BigInt(Some(number)) if *number == stand_in.held.subject_id => self.held.subject_id.into(),
-            Value::BigInt(Some(number)) if *number == stand_in.now => self.now.into(),
-            Value::BigInt(Some(number)) if *number == after_lease(stand_in.now) => after_lease(self.now).into(),
-            value => value.clone(),
-        }
-    }
-
     fn effects(&self, scopes: Scopes) -> Effects<Erased> {
         let held = &self.held;
         let mut effects: Effects<Erased> = Effects::none();
@@ -281,6 +258,8 @@ fn of_dialogues(held: &Held) -> Expr {
 
 #[cfg(test)]
 mod tests {
+    use sea_orm::sea_query::Value;
+
     use super::*;
     use crate::domain::scope::Chosen;
 
