@@ -3,15 +3,13 @@
 //! An import neither brings back nor erases: a record that is held is only accepted if both bear the mark of a forgotten or soft-deleted
 //! one, or neither does.
 
+mod held;
 mod late;
 mod uploads;
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, IntoColumnRef, extension::postgres::PgFunc},
-};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
 
 use self::late::{LATE, LATE_TEXT, Observed};
 use super::{
@@ -138,21 +136,12 @@ impl Import<'_> {
     async fn known_conversations(&self, ids: impl Iterator<Item = &str>) -> Result<HashMap<String, Known>, Error> {
         let ids: HashSet<&str> = ids.collect();
         let ids: Vec<&str> = ids.into_iter().collect();
-        let mut known = HashMap::new();
-        for ids in ids.chunks(1_000) {
-            let rows: Vec<(String, i64, Option<i64>)> = conversations::Entity::find()
-                .select_only()
-                .columns([conversations::Column::Id, conversations::Column::CreatedAt, conversations::Column::ForgottenAt])
-                .filter(conversations::Column::SubjectId.eq(self.held.subject_id))
-                .filter(is_one_of(self.transaction, conversations::Column::Id, ids))
-                .into_tuple()
-                .all(self.transaction)
-                .await?;
-            known.extend(rows.into_iter().map(|(id, created_at, forgotten_at)| {
-                (id, Known { created_at: Timestamp(created_at), forgotten: forgotten_at.is_some() })
-            }));
-        }
-        Ok(known)
+        let columns = [conversations::Column::Id, conversations::Column::CreatedAt, conversations::Column::ForgottenAt];
+        let known = self.held::<conversations::Entity, (String, i64, Option<i64>)>(&ids, &columns).await?;
+        let known = known
+            .into_iter()
+            .map(|(id, created_at, forgotten_at)| (id, Known { created_at: Timestamp(created_at), forgotten: forgotten_at.is_some() }));
+        Ok(known.collect())
     }
 
     /// Takes what is nested in a conversation along when its creation time changes: the time is part of their keys.
@@ -173,8 +162,11 @@ impl Import<'_> {
     }
 
     async fn messages(&mut self, elements: &[&At<ConversationElement>], known: &HashMap<String, Known>) -> Result<(), Error> {
-        let sent = elements.iter().flat_map(|element| element.record.messages.iter().map(|at| at.record.key.id.as_str())).collect();
-        let mut homes = self.homes_of_messages(sent).await?;
+        let sent = elements.iter().flat_map(|element| element.record.messages.iter().map(|at| at.record.key.id.as_str()));
+        let columns = [messages::Column::Id, messages::Column::ConversationId];
+        let held = self.held::<messages::Entity, (String, String)>(&sent.collect::<Vec<_>>(), &columns).await?;
+        // In which conversation each message is.
+        let mut homes: HashMap<&str, &str> = held.iter().map(|(id, home)| (id.as_str(), home.as_str())).collect();
         let mut rows = Vec::new();
         for element in elements {
             let conversation = RecordKey { created_at: known[&element.record.id].created_at, id: element.record.id.clone() };
@@ -182,7 +174,7 @@ impl Import<'_> {
                 if self.is_late(record.key.created_at, self.erased.messages_erased_at) {
                     let field = format!("{}.conversations[{}].messages[{index}].created_at", self.path, element.index);
                     self.report.reject(FieldViolation::new(field, LATE), 1);
-                } else if *homes.entry(record.key.id.clone()).or_insert_with(|| conversation.id.clone()) == conversation.id {
+                } else if *homes.entry(&record.key.id).or_insert(&element.record.id) == element.record.id {
                     rows.push((record.key.id.as_str(), message::row(&self.held, &conversation, record)));
                 } else {
                     let field = format!("{}.conversations[{}].messages[{index}].id", self.path, element.index);
@@ -195,35 +187,19 @@ impl Import<'_> {
         message::upsert_all(self.transaction, rows).await
     }
 
-    /// In which conversations these messages are, of those that are held.
-    async fn homes_of_messages(&self, ids: Vec<&str>) -> Result<HashMap<String, String>, Error> {
-        let mut homes = HashMap::new();
-        for ids in ids.chunks(1_000) {
-            let found: Vec<(String, String)> = messages::Entity::find()
-                .select_only()
-                .columns([messages::Column::Id, messages::Column::ConversationId])
-                .filter(messages::Column::SubjectId.eq(self.held.subject_id))
-                .filter(is_one_of(self.transaction, messages::Column::Id, ids))
-                .into_tuple()
-                .all(self.transaction)
-                .await?;
-            homes.extend(found);
-        }
-        Ok(homes)
-    }
-
     async fn detached_feedback(&mut self, feedback: &[At<Feedback>]) -> Result<(), Error> {
         self.feedback(feedback.iter().map(|feedback| (self.path.to_owned(), None, feedback)).collect()).await
     }
 
     async fn feedback(&mut self, feedback: Vec<(String, Option<RecordKey>, &At<Feedback>)>) -> Result<(), Error> {
         let sent: Vec<&str> = feedback.iter().map(|(_, _, at)| at.record.key.id.as_str()).collect();
-        let held = self.erased_or_not::<feedback_rows::Entity>(&sent, Expr::col("deleted_at")).await?;
+        let held = self.held::<feedback_rows::Entity, _>(&sent, &[feedback_rows::Column::Id, feedback_rows::Column::DeletedAt]).await?;
+        let held = marks(held);
         let mut rows = Vec::with_capacity(feedback.len());
         for (path, conversation, At { index, record }) in &feedback {
             let is_live = record.deleted_at.is_none();
             let is_late = self.is_late_if(is_live, record.key.created_at, self.erased.feedback_erased_at);
-            if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
+            if let Some(complaint) = other_mark(held.get(&record.key.id).copied(), record.deleted_at) {
                 self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].id"), complaint), 1);
             } else if is_late {
                 self.report.reject(FieldViolation::new(format!("{path}.feedback[{index}].created_at"), LATE), 1);
@@ -264,8 +240,9 @@ impl Import<'_> {
         for At { index, record } in &batch.assistants {
             let field = |name| format!("{}.assistants[{index}].{name}", self.path);
             let id = record.key.id.as_str();
-            let held = self.erased_or_not::<assistants::Entity>(&[id], Expr::col("deleted_at")).await?;
-            if let Some(complaint) = other_mark(held.get(id), record.deleted_at) {
+            let held = self.held::<assistants::Entity, _>(&[id], &[assistants::Column::Id, assistants::Column::DeletedAt]).await?;
+            let held = marks(held);
+            if let Some(complaint) = other_mark(held.get(id).copied(), record.deleted_at) {
                 self.report.reject(FieldViolation::new(field("id"), complaint), 1);
                 continue;
             }
@@ -326,40 +303,15 @@ impl Import<'_> {
         self.report.counts.add(Category::CompactionCache, rows.len() as u32);
         upsert(self.transaction, rows, by_id::<cache::Entity>(&[])).await
     }
-
-    /// Of these records those that are held, and whether they were soft-deleted: `mark` is null if not.
-    async fn erased_or_not<E: EntityTrait>(&self, ids: &[&str], mark: Expr) -> Result<HashMap<String, bool>, Error> {
-        let mut held = HashMap::new();
-        for ids in ids.chunks(1_000) {
-            let found: Vec<(String, Option<i64>)> = E::find()
-                .select_only()
-                .expr(Expr::col("id"))
-                .expr(mark.clone())
-                .filter(Expr::col("subject_id").eq(self.held.subject_id))
-                .filter(is_one_of(self.transaction, "id", ids))
-                .into_tuple()
-                .all(self.transaction)
-                .await?;
-            held.extend(found.into_iter().map(|(id, deleted_at)| (id, deleted_at.is_some())));
-        }
-        Ok(held)
-    }
 }
 
-/// Whether a column is one of these ids: on PostgreSQL an array, for which it always seeks the ids in their index. Of a thousand parameters
-/// it may rather compare each row of the subject with each of them, as long as it knows nothing of the table.
-fn is_one_of(transaction: &DatabaseTransaction, column: impl IntoColumnRef, ids: &[&str]) -> Expr {
-    let column = Expr::col(column);
-    if transaction.get_database_backend() == DbBackend::Postgres {
-        let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-        column.eq(PgFunc::any(Expr::val(ids)))
-    } else {
-        column.is_in(ids.iter().copied())
-    }
+/// By their ids, whether records are marked as erased.
+fn marks(held: Vec<(String, Option<i64>)>) -> HashMap<String, bool> {
+    held.into_iter().map(|(id, deleted_at)| (id, deleted_at.is_some())).collect()
 }
 
 /// What is wrong with a record whose mark is not that of the one that is held, which is `erased` or not.
-fn other_mark(erased: Option<&bool>, deleted_at: Option<Timestamp>) -> Option<Complaint> {
+fn other_mark(erased: Option<bool>, deleted_at: Option<Timestamp>) -> Option<Complaint> {
     match (erased, deleted_at) {
         (Some(true), None) => Some(ERASED),
         (Some(false), Some(_)) => Some(NOT_ERASED),

@@ -28,6 +28,7 @@ mod lost_commit;
 mod migrations;
 mod model;
 mod overlap;
+mod plans;
 mod population;
 mod program;
 mod public_tools;

@@ -2,13 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, OnConflict},
-};
+use sea_orm::sea_query::OnConflict;
 
 use super::{
-    ERASED, Import, is_one_of,
+    ERASED, Import,
     late::{LATE, Observed},
     other_mark,
 };
@@ -31,15 +28,18 @@ const UNKNOWN_UPLOAD: Complaint = Complaint::Rule("names an upload that is not h
 impl Import<'_> {
     pub(super) async fn uploads(&mut self, batch: &ImportBatch) -> Result<(), Error> {
         let sent: Vec<&str> = batch.uploads.iter().map(|at| at.record.key.id.as_str()).collect();
-        let being_removed = self.erased_or_not::<uploads::Entity>(&sent, Expr::col("removal_since")).await?;
-        let held = self.erased_or_not::<uploads::Entity>(&sent, Expr::col("deleted_at")).await?;
+        let columns = [uploads::Column::Id, uploads::Column::DeletedAt, uploads::Column::RemovalSince];
+        let held = self.held::<uploads::Entity, (String, Option<i64>, Option<i64>)>(&sent, &columns).await?;
+        let held: HashMap<_, _> =
+            held.into_iter().map(|(id, deleted_at, removal_since)| (id, (deleted_at.is_some(), removal_since.is_some()))).collect();
         let mut rows = Vec::with_capacity(batch.uploads.len());
         for At { index, record } in &batch.uploads {
             let of_vault = record.institution_id.is_none() && record.deleted_at.is_none();
-            if being_removed.get(&record.key.id) == Some(&true) {
+            let (is_erased, is_being_removed) = held.get(&record.key.id).copied().unzip();
+            if is_being_removed == Some(true) {
                 // Marked or not: its status is the removal's to change.
                 self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), ERASED), 1);
-            } else if let Some(complaint) = other_mark(held.get(&record.key.id), record.deleted_at) {
+            } else if let Some(complaint) = other_mark(is_erased, record.deleted_at) {
                 self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].id", self.path), complaint), 1);
             } else if self.is_late_if(of_vault, record.key.created_at, self.erased.vault_erased_at) {
                 self.report.reject(FieldViolation::new(format!("{}.uploads[{index}].created_at", self.path), LATE), 1);
@@ -55,20 +55,10 @@ impl Import<'_> {
     pub(super) async fn upload_embeddings(&mut self, batch: &ImportBatch) -> Result<(), Error> {
         let ids: HashSet<&str> = batch.upload_embeddings.iter().map(|at| at.record.upload_id.as_str()).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
-        let mut live: HashSet<String> = HashSet::new();
-        for ids in ids.chunks(1_000) {
-            let found: Vec<String> = uploads::Entity::find()
-                .select_only()
-                .column(uploads::Column::Id)
-                .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
-                .filter(is_one_of(self.transaction, uploads::Column::Id, ids))
-                .filter(uploads::Column::DeletedAt.is_null())
-                .filter(uploads::Column::RemovalSince.is_null())
-                .into_tuple()
-                .all(self.transaction)
-                .await?;
-            live.extend(found);
-        }
+        let columns = [uploads::Column::Id, uploads::Column::DeletedAt, uploads::Column::RemovalSince];
+        let held = self.held::<uploads::Entity, (String, Option<i64>, Option<i64>)>(&ids, &columns).await?;
+        let live = held.into_iter().filter(|(_, deleted_at, removal_since)| deleted_at.or(*removal_since).is_none()).map(|(id, ..)| id);
+        let live: HashSet<String> = live.collect();
         let mut rows = HashMap::new();
         for At { index, record } in &batch.upload_embeddings {
             if matches!(self.observed, Observed::BeforeAnErasure) {
