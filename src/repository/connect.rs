@@ -386,7 +386,7 @@ fn for_service(options: PgConnectOptions) -> PgConnectOptions {
         ("log_parameter_max_length_on_error", "0"),
         // No statement here computes much: to compile one takes longer than it saves.
         ("jit", "off"),
-        // Each finds its rows by an index. While a table is nearly empty, to read it all is cheaper, and a plan may be kept for long.
+        // Users' rows are found by an index. While a table is nearly empty, to read it all is cheaper, and a plan may be kept for long.
         ("enable_seqscan", "off"),
     ];
     options.application_name("userdata").options(settings.into_iter().filter(|(name, _)| !of_url.contains(&format!("{name}="))))

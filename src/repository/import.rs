@@ -137,7 +137,7 @@ impl Import<'_> {
         let ids: HashSet<&str> = ids.collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         let columns = [conversations::Column::Id, conversations::Column::CreatedAt, conversations::Column::ForgottenAt];
-        let known = self.held::<conversations::Entity, (String, i64, Option<i64>)>(&ids, &columns).await?;
+        let known = self.held_records::<conversations::Entity, (String, i64, Option<i64>)>(&ids, &columns).await?;
         let known = known
             .into_iter()
             .map(|(id, created_at, forgotten_at)| (id, Known { created_at: Timestamp(created_at), forgotten: forgotten_at.is_some() }));
@@ -164,7 +164,7 @@ impl Import<'_> {
     async fn messages(&mut self, elements: &[&At<ConversationElement>], known: &HashMap<String, Known>) -> Result<(), Error> {
         let sent = elements.iter().flat_map(|element| element.record.messages.iter().map(|at| at.record.key.id.as_str()));
         let columns = [messages::Column::Id, messages::Column::ConversationId];
-        let held = self.held::<messages::Entity, (String, String)>(&sent.collect::<Vec<_>>(), &columns).await?;
+        let held = self.held_records::<messages::Entity, (String, String)>(&sent.collect::<Vec<_>>(), &columns).await?;
         // In which conversation each message is.
         let mut homes: HashMap<&str, &str> = held.iter().map(|(id, home)| (id.as_str(), home.as_str())).collect();
         let mut rows = Vec::new();
@@ -193,7 +193,8 @@ impl Import<'_> {
 
     async fn feedback(&mut self, feedback: Vec<(String, Option<RecordKey>, &At<Feedback>)>) -> Result<(), Error> {
         let sent: Vec<&str> = feedback.iter().map(|(_, _, at)| at.record.key.id.as_str()).collect();
-        let held = self.held::<feedback_rows::Entity, _>(&sent, &[feedback_rows::Column::Id, feedback_rows::Column::DeletedAt]).await?;
+        let held =
+            self.held_records::<feedback_rows::Entity, _>(&sent, &[feedback_rows::Column::Id, feedback_rows::Column::DeletedAt]).await?;
         let held = marks(held);
         let mut rows = Vec::with_capacity(feedback.len());
         for (path, conversation, At { index, record }) in &feedback {
@@ -240,7 +241,7 @@ impl Import<'_> {
         for At { index, record } in &batch.assistants {
             let field = |name| format!("{}.assistants[{index}].{name}", self.path);
             let id = record.key.id.as_str();
-            let held = self.held::<assistants::Entity, _>(&[id], &[assistants::Column::Id, assistants::Column::DeletedAt]).await?;
+            let held = self.held_records::<assistants::Entity, _>(&[id], &[assistants::Column::Id, assistants::Column::DeletedAt]).await?;
             let held = marks(held);
             if let Some(complaint) = other_mark(held.get(id).copied(), record.deleted_at) {
                 self.report.reject(FieldViolation::new(field("id"), complaint), 1);

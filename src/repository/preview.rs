@@ -13,7 +13,7 @@ use super::{
     entity::{assistant, compaction_cache, conversation, feedback, memory, message, session, subject, upload},
     query::{Query, text, zero},
     reader::Reading,
-    scoped_delete::{live_assistants, live_dialogues},
+    scoped_delete::{live_assistants, live_dialogues, of_dialogues},
     subject::{find, id_of_named, names},
     upload::{free_to_remove, personal_and_live},
 };
@@ -42,12 +42,9 @@ static MESSAGES: Query = Query::new(|_| {
 });
 
 static SCOPES: Query = Query::new(|_| {
-    let personal =
-        of_subject::<conversation::Entity>().column(conversation::Column::Id).filter(conversation::Column::InstitutionId.is_null());
-    let derived = compaction_cache::Column::ConversationId.in_subquery(personal.into_query());
     of_named([
         count::<conversation::Entity>(live_dialogues()),
-        count::<compaction_cache::Entity>(Condition::all().add(derived)),
+        count::<compaction_cache::Entity>(Condition::all().add(of_dialogues(own_id()))),
         count::<upload::Entity>(personal_and_live().add(free_to_remove())),
         count::<memory::Entity>(Condition::all().add(memory::Column::InstitutionId.is_null())),
         count::<assistant::Entity>(live_assistants()),

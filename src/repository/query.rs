@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use sea_orm::{
     DbBackend, StatementBuilder,
-    sea_query::{Expr, SelectStatement, Value},
+    sea_query::{Expr, ExprTrait, SelectStatement, Value},
 };
 
 /// A SELECT with parameters, where [`integer`] and [`text`] stand for them.
@@ -43,6 +43,12 @@ pub(super) fn text() -> Expr {
 /// A zero that is part of the text.
 pub(super) fn zero() -> Expr {
     Expr::Constant(Value::Int(Some(0)))
+}
+
+/// Whether a SELECT of one row at most finds it. It is asked for each row by itself: of IN or EXISTS PostgreSQL makes a join, and may compare
+/// each row of one table with each of the other, as long as it knows nothing of them.
+pub(super) fn finds(one: SelectStatement) -> Expr {
+    Expr::SubQuery(None, Box::new(one.into())).is_not_null()
 }
 
 impl Query {

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder},
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
+    sea_query::{Expr, ExprTrait, SqliteQueryBuilder},
 };
 
 use super::{
-    Error, Held, Repository,
+    Error, Repository,
     accepted_request::{Accepted, Kept, keep_response, kept, plan_changed, some_response},
     conversation,
     effects::{Effects, Rows, Written},
@@ -18,6 +18,7 @@ use super::{
         upload as uploads, upload_embedding,
     },
     erasure::{Erasure, Texts},
+    query::{finds, zero},
     removal::{PendingUpload, StoredObjects, after_lease, note_objects, uploads_of},
     subject::note_erasures,
     transaction::in_transaction,
@@ -159,7 +160,7 @@ impl Erasure {
             let forget = live.clone().update([(conversations::Column::ForgottenAt, Expr::val(self.now))]);
             effects.add(forget, |erased, rows| erased.report.dialogues += rows);
             effects.check(live, |erased, rows| erased.report.remaining.dialogues += rows);
-            let derived = Rows::held::<compaction_cache::Entity>(held).filter(of_dialogues(held));
+            let derived = Rows::held::<compaction_cache::Entity>(held).filter(of_dialogues(Expr::val(held.subject_id)));
             effects.add(derived.clone().delete(), |erased, rows| erased.report.compaction_cache += rows);
             effects.check(derived, |erased, rows| erased.report.remaining.compaction_cache += rows);
         }
@@ -200,7 +201,7 @@ impl Erasure {
         let (without_object, with_object) = (uploads::Column::HasContent.eq(false), uploads::Column::HasContent.eq(true));
 
         let embeddings = Rows::held::<upload_embedding::Entity>(&self.held);
-        let derived = |uploads: Expr| upload_embedding::Column::UploadId.in_subquery(self.ids_of_personal_uploads(uploads));
+        let derived = |from: Expr| finds(self.upload_of_embedding().filter(from).into_query());
         let of_live = uploads::Column::DeletedAt.is_null().and(without_object.clone());
         effects.add_untold(embeddings.clone().filter(derived(of_live)).delete());
         let of_deleted = embeddings.filter(derived(uploads::Column::DeletedAt.is_not_null()));
@@ -227,11 +228,17 @@ impl Erasure {
         effects.check(kept, |erased, rows| erased.report.remaining.uploads += rows);
     }
 
-    fn ids_of_personal_uploads(&self, which: Expr) -> SelectStatement {
-        let of_subject = uploads::Entity::find().select_only().column(uploads::Column::Id);
-        let personal =
-            of_subject.filter(uploads::Column::SubjectId.eq(self.held.subject_id)).filter(uploads::Column::InstitutionId.is_null());
-        personal.filter(which).into_query()
+    /// The upload that an embedding is of, if it is personal.
+    fn upload_of_embedding(&self) -> Select<uploads::Entity> {
+        uploads::Entity::find()
+            .select_only()
+            .expr(zero())
+            .filter(uploads::Column::SubjectId.eq(self.held.subject_id))
+            .filter(
+                Expr::col((uploads::Entity, uploads::Column::Id))
+                    .eq(Expr::col((upload_embedding::Entity, upload_embedding::Column::UploadId))),
+            )
+            .filter(uploads::Column::InstitutionId.is_null())
     }
 }
 
@@ -245,15 +252,18 @@ pub(super) fn live_assistants() -> Condition {
     Condition::all().add(assistants::Column::InstitutionId.is_null()).add(assistants::Column::DeletedAt.is_null())
 }
 
-/// Of the compaction cache, what is derived from personal conversations.
-fn of_dialogues(held: &Held) -> Expr {
-    let personal = conversations::Entity::find()
+/// Of the subject's compaction cache, what is derived from personal conversations.
+pub(super) fn of_dialogues(subject_id: Expr) -> Expr {
+    let conversation = conversations::Entity::find()
         .select_only()
-        .column(conversations::Column::Id)
-        .filter(conversations::Column::SubjectId.eq(held.subject_id))
-        .filter(conversation::personal())
-        .into_query();
-    compaction_cache::Column::ConversationId.in_subquery(personal)
+        .expr(zero())
+        .filter(Expr::col((conversations::Entity, conversations::Column::SubjectId)).eq(subject_id))
+        .filter(
+            Expr::col((conversations::Entity, conversations::Column::Id))
+                .eq(Expr::col((compaction_cache::Entity, compaction_cache::Column::ConversationId))),
+        )
+        .filter(conversation::personal());
+    finds(conversation.into_query())
 }
 
 #[cfg(test)]
@@ -261,7 +271,7 @@ mod tests {
     use sea_orm::sea_query::Value;
 
     use super::*;
-    use crate::domain::scope::Chosen;
+    use crate::{domain::scope::Chosen, repository::Held};
 
     fn statements(of: &Written<Erased>) -> Vec<(String, Vec<Value>)> {
         [&of.changes, &of.checks].map(|trip| trip.statement()).map(|(sql, values)| (sql.to_owned(), values.to_vec())).into()

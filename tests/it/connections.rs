@@ -150,13 +150,13 @@ async fn an_idle_connection_is_closed_in_peace_and_one_with_a_running_call_is_no
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_whose_call_was_reset_before_it_was_answered_is_closed_as_idle() {
     let world = World::start_with(Engine::Sqlite, |config| {
-        config.listen.first_request_timeout = Duration::from_millis(100);
+        config.listen.first_request_timeout = Duration::from_secs(1);
         config.listen.idle_timeout = Duration::from_secs(1);
     })
     .await;
     let (client, running) = open(world.address).await;
     let call = RawCall::on(client.clone(), &world, IMPORT, HOUR).await;
-    passed(Duration::from_secs(2)).await;
+    passed(Duration::from_secs(3)).await;
     assert!(!running.is_finished(), "it is closed though a call runs");
     drop(call);
     timeout(SOON, running).await.expect("it is kept").unwrap().expect("it is cut without a word");

@@ -12,84 +12,83 @@ use userdata::{
 };
 
 use crate::{
-    population::{conversation, resident},
+    certain::erase,
+    population::conversation,
+    records,
+    row_security::every_call,
     world::{Client, World, eventually},
 };
 
-const CONVERSATIONS: usize = 10;
-const MESSAGES: usize = 500;
+const CONVERSATIONS: usize = 200;
+const MESSAGES: usize = 50;
 
-async fn import_conversation(client: &mut Client, user_token: &str, id: &str, messages: usize) {
-    let mut user = UserDocument::new(user_token);
-    user.conversations = vec![conversation(id, messages, 0)];
-    client.import(user.into_requests().collect()).await.unwrap();
-}
+/// How often each row may be found: by a count, by its deletion, by a look at what is left.
+const READS: i64 = 8;
+/// And those of small users again and again, by all their calls.
+const OF_SMALL_USERS: i64 = 5_000;
 
-/// Each call, of users who have next to nothing.
-async fn call_everything(client: &mut Client, run: usize) {
-    let user_token = format!("small {run}");
-    client.import(resident(&user_token).into_requests().collect()).await.unwrap();
-    client.export(&user_token).await;
-    client.erasure_status(&user_token).await;
-    for validate_only in [true, false] {
-        let delete = DeleteUserMessagesRequest { user_token: user_token.clone(), validate_only, ..Default::default() };
-        client.users.delete_user_messages(delete).await.unwrap();
-        let scopes = ScopedDeleteRequest { user_token: user_token.clone(), validate_only, ..Default::default() };
-        let everything =
-            ScopedDeleteRequest { dialogues: true, vault: true, memory: true, assistants: true, feedback: true, sessions: true, ..scopes };
-        client.users.scoped_delete(everything).await.unwrap();
+/// Imports a user of many conversations, with a compaction cache of each, and erases all; a few conversations with each request.
+async fn come_and_go(client: &mut Client) {
+    for first in (0..CONVERSATIONS).step_by(5) {
+        let mut user = UserDocument::new("large");
+        for id in (first..first + 5).map(|nth| format!("c{nth}")) {
+            user.conversations.push(conversation(&id, MESSAGES, 0));
+            user.compaction_cache.push(records::compaction_cache(&format!("of {id}"), &id, 0));
+        }
+        assert_eq!(client.import(user.into_requests().collect()).await.unwrap().rejected, 0);
     }
+    let preview = ScopedDeleteRequest { validate_only: true, ..erase("large", "") };
+    client.users.scoped_delete(preview).await.unwrap();
+    let counts = client.users.scoped_delete(erase("large", "")).await.unwrap().into_inner();
+    assert_eq!(counts.compaction_cache_purged as usize, CONVERSATIONS);
+    let delete = DeleteUserMessagesRequest { user_token: "large".to_owned(), ..Default::default() };
+    let counts = client.users.delete_user_messages(delete).await.unwrap().into_inner();
+    assert_eq!(counts.messages_deleted as usize, CONVERSATIONS * MESSAGES);
 }
 
-/// How often each table of users' data was read whole, and how many messages were found by an index: PostgreSQL tells of a connection when
-/// it ends.
-async fn reads(world: &World) -> (BTreeMap<String, i64>, i64) {
-    let tables = "SELECT relname AS name, seq_scan AS scans FROM pg_stat_user_tables WHERE relname NOT IN ('api_keys', 'seaql_migrations')";
-    let tables = world.query(tables).await;
-    let whole = tables.iter().map(|row| (row["name"].as_str().unwrap().to_owned(), row["scans"].as_i64().unwrap())).collect();
-    let messages = "SELECT sum(idx_tup_read)::bigint AS messages FROM pg_stat_user_indexes WHERE relname = 'messages'";
-    (whole, world.query(messages).await[0]["messages"].as_i64().unwrap())
+/// How often each table of users' data was read whole, and how many rows were inserted into it and found in it by an index. PostgreSQL tells
+/// of a connection when it ends, or has rested for a while.
+async fn counts(world: &World) -> BTreeMap<String, [i64; 3]> {
+    let tables = "SELECT relname AS name, seq_scan AS whole, n_tup_ins AS inserted,
+        (SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes AS indexes WHERE indexes.relid = tables.relid) AS found
+        FROM pg_stat_user_tables AS tables WHERE relname NOT IN ('api_keys', 'seaql_migrations')";
+    let of = |row: &serde_json::Value| ["whole", "inserted", "found"].map(|column| row[column].as_i64().unwrap());
+    world.query(tables).await.iter().map(|row| (row["name"].as_str().unwrap().to_owned(), of(row))).collect()
 }
 
-/// Stops the server, and waits until its connections, begun since, are gone.
-async fn stop(world: &mut World, since: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_rows_are_found_by_an_index_whatever_a_plan_was_made_for() {
+    let mut world = World::start(Engine::Postgres).await;
+    let since = world.query("SELECT clock_timestamp()::text AS now").await[0]["now"].as_str().unwrap().to_owned();
+    world.restart().await;
+    // Whoever migrated it has read the tables to make their indexes.
+    let mut before = BTreeMap::new();
+    eventually("that is told", async || {
+        before = counts(&world).await;
+        before.values().all(|[whole, ..]| *whole > 0)
+    })
+    .await;
+    let mut client = world.client().await;
+    // More than the five times after which PostgreSQL may keep a plan.
+    for round in 0..8 {
+        every_call(&mut client, round).await;
+    }
+    come_and_go(&mut client).await;
+    for round in 8..12 {
+        every_call(&mut client, round).await;
+    }
+    drop(client);
     world.stop_server().await;
     let connections = format!(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'userdata' AND backend_start > '{since}'"
     );
     eventually("its connections have ended", async || world.query(&connections).await.is_empty()).await;
-}
 
-async fn now(world: &World) -> String {
-    world.query("SELECT clock_timestamp()::text AS now").await[0]["now"].as_str().unwrap().to_owned()
-}
-
-#[tokio::test]
-async fn on_postgres_no_call_reads_a_table_whole_or_a_user_again_with_each_request_of_an_import() {
-    let mut world = World::start(Engine::Postgres).await;
-    let since = now(&world).await;
-    world.restart().await;
-    // The first server has read the tables to make their indexes.
-    let mut before = BTreeMap::new();
-    eventually("that is told", async || {
-        (before, _) = reads(&world).await;
-        before.values().all(|scans| *scans > 0)
-    })
-    .await;
-    let mut client = world.client().await;
-    // More than the five times after which PostgreSQL may keep a plan.
-    for run in 0..8 {
-        call_everything(&mut client, run).await;
+    for (table, [whole, inserted, found]) in counts(&world).await {
+        assert_eq!(whole, before[&table][0], "{table} was read whole");
+        assert!(found <= READS * inserted + OF_SMALL_USERS, "{found} rows of {table} were found, which was given {inserted}");
     }
-    for nth in 0..CONVERSATIONS {
-        import_conversation(&mut client, "large", &format!("c{nth}"), MESSAGES).await;
-    }
-    for run in 8..16 {
-        call_everything(&mut client, run).await;
-    }
-    drop(client);
-    stop(&mut world, &since).await;
-    let (after, messages) = reads(&world).await;
-    assert_eq!(after, before, "a table was read whole");
-    assert!(messages < (CONVERSATIONS * MESSAGES / 2) as i64, "{messages} messages were read for users who have few");
+    let key = "SELECT idx_scan AS scans FROM pg_stat_user_indexes WHERE indexrelname = 'messages_pkey'";
+    let scans = world.query(key).await[0]["scans"].as_i64().unwrap();
+    assert!(scans < (CONVERSATIONS * MESSAGES / 2) as i64, "each message was looked for by the key, of which its id is the last part");
 }

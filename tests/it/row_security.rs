@@ -193,7 +193,7 @@ async fn no_call_is_refused_however_much_others_hold() {
 }
 
 /// Everything there is to do with a user, from its first import on.
-async fn every_call(client: &mut Client, round: u32) {
+pub(crate) async fn every_call(client: &mut Client, round: u32) {
     let user_token = &format!("anna {round}");
     let uuid = |nth| format!("6f1c9b52-8a2c-4b17-9d4e-{:012}", 2 * round + nth);
     settle(client, user_token).await;

@@ -12,8 +12,12 @@ use crate::repository::Error;
 const IDS: usize = 1_000;
 
 impl Import<'_> {
-    /// These columns of the records with these ids that are held.
-    pub(super) async fn held<E: EntityTrait, T: TryGetableMany>(&self, ids: &[&str], columns: &[E::Column]) -> Result<Vec<T>, Error> {
+    /// These columns of the records with these ids that are held: a subject has one of an id at most.
+    pub(super) async fn held_records<E: EntityTrait, T: TryGetableMany>(
+        &self,
+        ids: &[&str],
+        columns: &[E::Column],
+    ) -> Result<Vec<T>, Error> {
         let of_subject = Query::select()
             .columns(columns.iter().copied())
             .from(E::default().table_ref())

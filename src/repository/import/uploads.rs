@@ -29,7 +29,7 @@ impl Import<'_> {
     pub(super) async fn uploads(&mut self, batch: &ImportBatch) -> Result<(), Error> {
         let sent: Vec<&str> = batch.uploads.iter().map(|at| at.record.key.id.as_str()).collect();
         let columns = [uploads::Column::Id, uploads::Column::DeletedAt, uploads::Column::RemovalSince];
-        let held = self.held::<uploads::Entity, (String, Option<i64>, Option<i64>)>(&sent, &columns).await?;
+        let held = self.held_records::<uploads::Entity, (String, Option<i64>, Option<i64>)>(&sent, &columns).await?;
         let held: HashMap<_, _> =
             held.into_iter().map(|(id, deleted_at, removal_since)| (id, (deleted_at.is_some(), removal_since.is_some()))).collect();
         let mut rows = Vec::with_capacity(batch.uploads.len());
@@ -56,7 +56,7 @@ impl Import<'_> {
         let ids: HashSet<&str> = batch.upload_embeddings.iter().map(|at| at.record.upload_id.as_str()).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         let columns = [uploads::Column::Id, uploads::Column::DeletedAt, uploads::Column::RemovalSince];
-        let held = self.held::<uploads::Entity, (String, Option<i64>, Option<i64>)>(&ids, &columns).await?;
+        let held = self.held_records::<uploads::Entity, (String, Option<i64>, Option<i64>)>(&ids, &columns).await?;
         let live = held.into_iter().filter(|(_, deleted_at, removal_since)| deleted_at.or(*removal_since).is_none()).map(|(id, ..)| id);
         let live: HashSet<String> = live.collect();
         let mut rows = HashMap::new();
