@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use prost::Message as _;
 use prost_types::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use userdata::domain::digest::{ExportDigest, RecordDigest};
 
 use super::{
@@ -120,9 +120,10 @@ fn leave_log(connection: &Connection) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         match connection.pragma_update(None, "journal_mode", "MEMORY") {
-            Ok(()) => return Ok(()),
-            Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => thread::sleep(Duration::from_millis(100)),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && began.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            left => return Ok(left?),
         }
     }
 }

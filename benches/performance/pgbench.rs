@@ -91,7 +91,7 @@ impl Pgbench {
     pub(crate) fn run(&self, database: &Database, clients: usize, time: Duration) -> anyhow::Result<Sample> {
         let prefix = self.folder.join("pgbench_log");
         let mut command = Command::new("pgbench");
-        command.args(["-n", "-M", "prepared", "-j", "1", "-c", &clients.to_string(), "-T", &time.as_secs().max(1).to_string(), "-l"]);
+        command.args(["-n", "-M", "prepared", "-j", "1", "-c", &clients.to_string(), "-T", &time.as_secs().to_string(), "-l"]);
         command.arg(format!("--log-prefix={}", prefix.display()));
         for variable in &self.variables {
             command.args(["-D", variable]);
@@ -113,7 +113,7 @@ impl Pgbench {
             }
         }
         Ok(Sample {
-            wall: time.as_secs().max(1) as f64,
+            wall: time.as_secs() as f64,
             program_cpu: process::reaped_by(std::process::id())? - program,
             database_cpu: database.cpu()? - backends,
             peak: 0,

@@ -100,8 +100,8 @@ impl Server {
         Ok(())
     }
 
-    /// The resident memory once it has hardly changed for a second.
-    pub(crate) async fn settled_memory(&self) -> anyhow::Result<u64> {
+    /// Waits until its resident memory has hardly changed for a second.
+    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         let (mut memory, mut unchanged) = (process::memory_of(self.pid(), "VmRSS:")?, 0);
         while unchanged < 10 {
@@ -114,7 +114,7 @@ impl Server {
                 (memory, unchanged) = (now, 0);
             }
         }
-        Ok(memory)
+        Ok(())
     }
 
     /// Ends it as an operator would, and waits until it has ended. Meanwhile clients here see that their connections end.

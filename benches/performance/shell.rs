@@ -16,7 +16,8 @@ const DONE: &str = "bench: done";
 pub(crate) const SQLITE_PRAGMAS: &str =
     "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000;";
 
-/// What the service sets on its connections to PostgreSQL that changes how fast they are.
+/// What the service sets on its connections to PostgreSQL that changes how fast they are. It also reads no table whole (`enable_seqscan`);
+/// the shell may, where that is faster.
 const POSTGRES_SETTINGS: &str = "SET jit = off;";
 
 /// A session. It ends at the first error.

@@ -19,7 +19,7 @@ use super::{
 pub(crate) const BODY_BYTES: usize = 560;
 
 /// How much shorter calls are made for when quick.
-const QUICKER: u32 = 8;
+const QUICKER: u32 = 10;
 
 pub(crate) struct World {
     pub(crate) quick: bool,
@@ -65,7 +65,7 @@ impl World {
         let sizes = (2..).map(|power| 10_u32.pow(power)).take_while(|size| *size <= largest);
         let of_each = |population: Population, size: u32| population.with(&format!("of_{size}"), 1, size, 40, BODY_BYTES);
         let population = sizes.fold(Population::default(), of_each);
-        population.with("small", 200, 20, 10, BODY_BYTES).with("other", (largest / 5_000).max(4), 2_500, 40, BODY_BYTES)
+        population.with("small", 200, 20, 10, BODY_BYTES).with("other", (largest / 5_000).max(1), 2_500, 40, BODY_BYTES)
     }
 
     /// The service's database.
@@ -78,7 +78,7 @@ impl World {
         Ok(dataset)
     }
 
-    /// The plain version's database, with the same records.
+    /// The plain version's database, with the same records, or, quick, of fewer users.
     pub(crate) async fn plain(&mut self, engine: Engine) -> anyhow::Result<Rc<Dataset>> {
         if let Some(dataset) = self.plain.get(&engine) {
             return Ok(Rc::clone(dataset));

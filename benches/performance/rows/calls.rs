@@ -25,6 +25,9 @@ const STREAMS: usize = 32;
 /// Over so many connections where clients are compared.
 const CONNECTIONS: usize = 2;
 
+/// `h2load` and `pgbench` count in whole seconds.
+const WHOLE: Duration = Duration::from_secs(1);
+
 /// Has as many as `callers` export users, over as many connections as there are clients.
 async fn load(
     server: &Server,
@@ -87,6 +90,7 @@ pub(crate) async fn beside_echo(world: &mut World) -> anyhow::Result<Vec<Outcome
     // On one user, for h2load knows one request only; and with two connections, so that the server has one to serve while the client is at
     // the other. The server has one processor, so that its threads do not compete with the client for both.
     let (user, clients) = (&users[..1], Client::connect_each(&ours, &data.key, CONNECTIONS).await?);
+    let time = time.max(WHOLE);
     ours.stay_on_one_processor()?;
     let agreement = alternate(
         world.rounds,
@@ -110,7 +114,7 @@ pub(crate) async fn beside_pgbench(world: &mut World) -> anyhow::Result<Vec<Outc
     let clients = Client::connect_each(&server, &data.key, CALLERS).await?;
     proof::export_is_whole(&server, &data, &users[0]).await?;
 
-    let time = world.time(5);
+    let time = world.time(5).max(WHOLE);
     load(&server, &data.database, (&clients, CALLERS), &users, time / 4).await?;
     let pairs = alternate(
         world.rounds,

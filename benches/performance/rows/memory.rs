@@ -33,18 +33,16 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
     let rounds = if world.quick { 1 } else { world.rounds };
     // One for each measurement. They settle at the same time.
     let servers = (0..rounds + 2).map(|_| Server::ours(&data.database, world.folder(), &[])).collect::<Result<Vec<_>, _>>()?;
-    let idle = try_join_all(servers.iter().map(Server::settled_memory)).await?;
-    let mut fresh = servers.iter().zip(idle);
+    try_join_all(servers.iter().map(Server::settle)).await?;
+    let mut fresh = servers.iter();
 
     let mut alone = Vec::new();
-    for (server, idle) in fresh.by_ref().take(rounds) {
+    for server in fresh.by_ref().take(rounds) {
         let export = async { Client::connect(server, &data.key).await?.export(&token).await.map(drop) };
-        alone.push(above_idle(server, idle, export).await?);
+        alone.push(above_idle(server, export).await?);
     }
     let time = world.time(16);
-    let slow = fresh
-        .zip([1, READERS])
-        .map(|((server, idle), readers)| above_idle(server, idle, read_slowly(server, &data, &token, readers, time)));
+    let slow = fresh.zip([1, READERS]).map(|(server, readers)| above_idle(server, read_slowly(server, &data, &token, readers, time)));
     let slow = try_join_all(slow).await?;
     for server in servers {
         server.stop().await?;
@@ -70,8 +68,9 @@ pub(crate) async fn of_exports(world: &mut World, engine: Engine) -> anyhow::Res
     ])
 }
 
-/// How much more memory a server has at most during some work than when idle, in MiB.
-async fn above_idle(server: &Server, idle: u64, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<f64> {
+/// How much more memory a server, now idle, has at most during some work, in MiB.
+async fn above_idle(server: &Server, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<f64> {
+    let idle = process::memory_of(server.pid(), "VmRSS:")?;
     process::reset_peak(server.pid())?;
     work.await?;
     let peak = process::memory_of(server.pid(), "VmHWM:")?;
