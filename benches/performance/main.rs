@@ -38,7 +38,7 @@ use world::World;
 
 #[derive(Parser)]
 struct Args {
-    /// 100,000 rows instead of a million, two rounds, and nothing that is only shown: two minutes.
+    /// 100,000 rows instead of a million, two rounds, and nothing that is only shown: about two minutes.
     #[arg(long)]
     quick: bool,
     /// Only these rows of the table.
