@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait, SelectStatement},
+    sea_query::{Expr, ExprTrait, Func, SelectStatement},
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     effects::{Effects, Rows, Written},
     entity::{assistant, compaction_cache, conversation, feedback, memory, message, session, subject as subjects, upload},
     erasure::{Erasure, Texts},
-    query::zero,
+    query::{finds, zero},
     subject::{delete_rows, note_erasures},
     transaction::in_transaction,
     verification::{no_text_remains, nothing_remains},
@@ -156,26 +156,25 @@ fn after(held: &Held, scrub: bool, backend: DbBackend) -> Effects<MessagesDelete
     effects
 }
 
-/// Whether a conversation has a message.
-fn own_message(of: Expr) -> SelectStatement {
+/// NULL if a conversation has no message. As the first of a range of the key, for then PostgreSQL goes by the key whatever it believes that
+/// the table holds; where all is compared by `=`, it may gather all of the subject's messages, once or for each conversation.
+fn first_message(of: Expr) -> SelectStatement {
     let conversation_id = Expr::col((conversation::Entity, conversation::Column::Id));
     message::Entity::find()
         .select_only()
-        .expr(zero())
+        .expr(Func::min(Expr::col((message::Entity, message::Column::ConversationId))))
         .filter(Expr::col((message::Entity, message::Column::SubjectId)).eq(of))
         .filter(
             Expr::col((message::Entity, message::Column::ConversationCreatedAt))
                 .eq(Expr::col((conversation::Entity, conversation::Column::CreatedAt))),
         )
-        // Where both are compared by `=`, PostgreSQL may first gather those of all messages.
         .filter(Expr::col((message::Entity, message::Column::ConversationId)).between(conversation_id.clone(), conversation_id))
         .into_query()
 }
 
 /// Conversations whose messages are counted, or that have any: `of` is their subject's number.
 pub(super) fn has_messages(of: Expr) -> Condition {
-    let exists = Expr::exists(own_message(of));
-    Condition::any().add(Expr::col(conversation::Column::MessageCount).ne(zero())).add(exists)
+    Condition::any().add(Expr::col(conversation::Column::MessageCount).ne(zero())).add(finds(first_message(of)))
 }
 
 #[cfg(test)]
