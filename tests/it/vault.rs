@@ -53,6 +53,10 @@ fn bytes(seed: u8, length: usize) -> Vec<u8> {
     (0..length).map(|place| (place / 7 + place / PIECE) as u8 ^ seed).collect()
 }
 
+fn missing(upload_id: &str) -> UploadContent {
+    UploadContent { missing: true, ..piece(upload_id, 0, b"") }
+}
+
 fn piece(upload_id: &str, offset: usize, data: &[u8]) -> UploadContent {
     UploadContent { upload_id: upload_id.to_owned(), offset: offset as i64, data: data.to_vec(), missing: false }
 }
@@ -230,8 +234,9 @@ async fn content_is_taken_whole_and_in_order_or_not_at_all(world: World) {
     user.uploads = vec![upload("u", 6), upload("v", 2), upload("empty", 0)];
     import(&mut client, user).await;
 
-    let cases: [(&str, Vec<UploadContent>, &[&str]); 9] = [
+    let cases: [(&str, Vec<UploadContent>, &[&str]); 10] = [
         ("unknown", vec![piece("w", 0, b"abc")], &["0].upload_id"]),
+        ("unknown, after a piece that is missing", vec![missing("u"), piece("w", 0, b"abc")], &["1].upload_id"]),
         ("not from its beginning", vec![piece("u", 3, b"def")], &["0].offset"]),
         ("with a gap", vec![piece("u", 0, b"abc"), piece("u", 4, b"ef")], &["1].offset"]),
         ("overlapping", vec![piece("u", 0, b"abc"), piece("u", 2, b"cdef")], &["1].offset"]),
@@ -261,7 +266,7 @@ async fn content_is_taken_whole_and_in_order_or_not_at_all(world: World) {
         request(vec![piece("u", 2, b""), piece("u", 2, b"cd")]),
         request(vec![piece("u", 4, b"ef"), piece("empty", 0, b""), piece("v", 0, b"vw")]),
         request(vec![piece("v", 0, b"xy")]),
-        request(vec![UploadContent { missing: true, ..piece("u", 0, b"") }]),
+        request(vec![missing("u")]),
         // What breaks off does not harm what is there.
         request(vec![piece("u", 0, b"123")]),
     ];

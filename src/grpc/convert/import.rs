@@ -28,9 +28,9 @@ pub(crate) fn batch(path: String, request: proto::ImportUserDataRequest) -> (Imp
         feedback: rejected.sift(&format!("{path}.feedback"), request.feedback, feedback),
         memories: rejected.sift(&format!("{path}.memories"), request.memories, memory),
         uploads: rejected.sift(&format!("{path}.uploads"), request.uploads, upload),
-        upload_contents: rejected.sift(
+        upload_contents: rejected.sift_numbered(
             &format!("{path}.upload_contents"),
-            request.upload_contents.into_iter().filter(|piece| !piece.missing).collect(),
+            request.upload_contents.into_iter().enumerate().filter(|(_, piece)| !piece.missing),
             content,
         ),
         upload_embeddings: rejected.sift(&format!("{path}.upload_embeddings"), request.upload_embeddings, embedding),
@@ -62,8 +62,18 @@ impl Rejected {
 
     /// The acceptable ones of some records, each with its index.
     fn sift<P, R>(&mut self, path: &str, records: Vec<P>, check: impl Fn(P) -> Checked<R>) -> Vec<At<R>> {
-        let mut accepted = Vec::with_capacity(records.len());
-        for (index, record) in records.into_iter().enumerate() {
+        self.sift_numbered(path, records.into_iter().enumerate(), check)
+    }
+
+    /// The same of some that have their indices already.
+    fn sift_numbered<P, R>(
+        &mut self,
+        path: &str,
+        records: impl Iterator<Item = (usize, P)>,
+        check: impl Fn(P) -> Checked<R>,
+    ) -> Vec<At<R>> {
+        let mut accepted = Vec::with_capacity(records.size_hint().0);
+        for (index, record) in records {
             match check(record) {
                 Ok(record) => accepted.push(At { index, record }),
                 Err(violations) => self.add(&format!("{path}[{index}]"), violations),
