@@ -38,17 +38,13 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     let subject = principal.authorise(Permission::Export, user_token).map_err(|reason| status::not_permitted(&reason))?;
 
     let rooms = (room, services.load.export(&principal)?);
+    // Before anything is read: what is held then is in it.
+    let as_of = services.clock.now();
     let begun = Export::begin(services.stores.clone(), subject.clone(), choices).await;
     let mut export = begun.map_err(|error| status::failed(&error, &call))?;
     let epoch = export.epoch();
     let state = if resume_token.is_empty() {
-        ExportState {
-            position: Position::Start,
-            epoch,
-            as_of: services.clock.now(),
-            counts: RecordCounts::default(),
-            digest: ExportDigest::default(),
-        }
+        ExportState { position: Position::Start, epoch, as_of, counts: RecordCounts::default(), digest: ExportDigest::default() }
     } else {
         let damaged = Complaint::Rule("is damaged, or of another user or another choice of data; begin a new export");
         ExportState::open(&resume_token, &subject, choices)

@@ -15,7 +15,11 @@ use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 use userdata::{
-    domain::{limits::MAX_ELEMENTS, subject::ApplicationId, timestamp::Timestamp},
+    domain::{
+        limits::MAX_ELEMENTS,
+        subject::ApplicationId,
+        timestamp::{Clock, Timestamp},
+    },
     grpc::proto::{
         Conversation, ExportUserDataRequest, ImportUserDataRequest, MessagePart, ScopedDeleteRequest, TextPart, message_part::Part,
     },
@@ -155,6 +159,22 @@ async fn on_postgres_calls_that_wait_for_one_user_hold_up_neither_health_nor_rev
     for outcome in join_all(waiting).await {
         outcome.unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_an_export_stands_for_a_time_before_it_has_read_anything() {
+    let world = World::start(Engine::Postgres).await;
+    let mut client = world.client().await;
+    client.import(vec![request(vec![long_conversation(0)])]).await.unwrap();
+    let lock = world.database.begin().await.unwrap();
+    lock.execute_unprepared("LOCK TABLE memories IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let export = tokio::spawn(async move { client.export("anna").await });
+    let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("it begins to read", async || !world.query(waits).await.is_empty()).await;
+    let Timestamp(begun) = Clock::default().now();
+    lock.rollback().await.unwrap();
+    let as_of = export.await.unwrap().last().unwrap().summary.as_ref().unwrap().as_of.unwrap();
+    assert!(Timestamp::from_parts(as_of.seconds, as_of.nanos).unwrap().0 < begun);
 }
 
 #[tokio::test(flavor = "multi_thread")]
