@@ -18,7 +18,7 @@ pub(super) struct SqliteLog {
 }
 
 /// Two numbers instead of a flag: what a checkpoint has not seen is never taken for done, wherever a call is cut.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Erasures {
     /// How many transactions have begun to erase.
     begun: AtomicU64,
@@ -27,8 +27,9 @@ struct Erasures {
 }
 
 impl SqliteLog {
+    /// A log that may hold what was erased before a crash.
     pub(super) fn new(write: SqlitePool) -> Self {
-        Self { write, erasures: Arc::default() }
+        Self { write, erasures: Arc::new(Erasures { begun: AtomicU64::new(1), emptied: AtomicU64::new(0) }) }
     }
 
     /// Moves what the log holds into the file, where erased rows are overwritten, and empties it, if nobody is reading it or writing: gives

@@ -80,3 +80,22 @@ async fn a_transaction_waits_longer_for_another_process_than_one_try_of_its_conn
     }
     begin.await.unwrap().rollback().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_log_that_may_hold_what_was_erased_before_a_crash_is_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("userdata.db");
+    let url: StorageUrl = format!("sqlite://{}", file.display()).parse().unwrap();
+    let before = Repository::open(&url, 3, Clock::default()).await.unwrap();
+    before.migrate().await.unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["userdata.db", "userdata.db-wal"] {
+        fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let url: StorageUrl = format!("sqlite://{}", copy.path().join("userdata.db").display()).parse().unwrap();
+    let after = Repository::open(&url, 3, Clock::default()).await.unwrap();
+    let bytes_in_log = || fs::metadata(copy.path().join("userdata.db-wal")).unwrap().len();
+    assert!(bytes_in_log() > 0);
+    after.empty_log_of_erased().await;
+    assert_eq!(bytes_in_log(), 0);
+}
