@@ -57,7 +57,7 @@ impl Repository {
         let accepted = in_transaction!(self, subject, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
             let locked = self.lock(transaction, subject, once).await?;
-            let now = self.clock.now().0;
+            let now = locked.erased_at(self.clock.now());
             let mut erased = Erased::default();
             let erasure = Erasure { held: locked.held, now };
             let written = written(scopes, transaction.get_database_backend(), kept(once).is_some());

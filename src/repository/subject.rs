@@ -21,6 +21,7 @@ use crate::{
         category::{Categories, Category},
         erasure::Once,
         subject::Subject,
+        timestamp::Timestamp,
     },
     fault::{crash_at, planted},
 };
@@ -142,11 +143,22 @@ pub(super) struct Locked {
     pub(super) held: Held,
     /// Of its data, before the erasure.
     pub(super) revision: i64,
+    /// When the vault was erased last.
+    vault_erased_at: Option<i64>,
 }
 
-static LOCKED: Query = Query::new(|_| {
-    find(text(), text()).select_only().columns([subject::Column::Id, subject::Column::Epoch, subject::Column::Revision]).into_query()
-});
+impl Locked {
+    /// When an erasure by the lock happens, as a replica's clock has it: after the last of the vault, whatever that one's clock had. Which of
+    /// two came first says whose a file is.
+    pub(super) fn erased_at(&self, Timestamp(now): Timestamp) -> i64 {
+        self.vault_erased_at.map_or(now, |last| Ord::max(now, last.saturating_add(1)))
+    }
+}
+
+const LOCKED_COLUMNS: [subject::Column; 4] =
+    [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision, subject::Column::VaultErasedAt];
+
+static LOCKED: Query = Query::new(|_| find(text(), text()).select_only().columns(LOCKED_COLUMNS).into_query());
 
 impl Repository {
     /// Locks the subject for an erasure until the transaction ends; makes it if there is none, for what a late job brings of a user who was
@@ -167,7 +179,7 @@ impl Repository {
         // Another call may be making it: wait for it, and lock that.
         let locked = by_name().update_column(subject::Column::ApplicationId).to_owned();
         let row = subject::Entity::insert(row).on_conflict(locked).exec_with_returning(transaction).await?;
-        Ok(Locked { revision: row.revision, held: row.into() })
+        Ok(Locked { revision: row.revision, vault_erased_at: row.vault_erased_at, held: row.into() })
     }
 
     /// A transaction that writes has SQLite's one lock: what is read beside it, without a call to its thread, stays so until it ends.
@@ -178,7 +190,10 @@ impl Repository {
         {
             return Err(repeated());
         }
-        let locked = |row: Row<'_>| Ok(Locked { held: Held { subject_id: row.get(0)?, epoch: row.get(1)? }, revision: row.get(2)? });
+        let locked = |row: Row<'_>| {
+            let held = Held { subject_id: row.get(0)?, epoch: row.get(1)? };
+            Ok(Locked { held, revision: row.get(2)?, vault_erased_at: row.get(3)? })
+        };
         reading.one(&LOCKED, &names(subject), locked).await
     }
 }
@@ -188,16 +203,16 @@ impl Repository {
 async fn locked_by_postgres(transaction: &DatabaseTransaction, subject: &Subject, once: Option<&Once>) -> Result<Option<Locked>, Error> {
     let (application, user_token) = (subject.application().as_str(), subject.user_token().as_str());
     let is_repeated = once.map_or(Expr::val(false), |once| is_accepted(subject.application(), once));
-    let columns = [subject::Column::Id, subject::Column::Epoch, subject::Column::Revision].map(Expr::col);
+    let columns = LOCKED_COLUMNS.map(Expr::col);
     let mut lock = find(Expr::val(application), Expr::val(user_token)).select_only().into_query();
     let plans_once = Expr::cust("set_config('plan_cache_mode', 'force_generic_plan', true)");
     lock.exprs(columns.into_iter().chain([is_repeated, plans_once])).lock(LockType::NoKeyUpdate);
     let Some(row) = transaction.query_one(&lock).await? else { return Ok(None) };
-    if row.try_get_by_index(3)? {
+    if row.try_get_by_index(LOCKED_COLUMNS.len())? {
         return Err(repeated());
     }
     let held = Held { subject_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
-    Ok(Some(Locked { held, revision: row.try_get_by_index(2)? }))
+    Ok(Some(Locked { held, revision: row.try_get_by_index(2)?, vault_erased_at: row.try_get_by_index(3)? }))
 }
 
 fn raised_epoch() -> Expr {
