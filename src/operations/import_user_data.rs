@@ -10,7 +10,7 @@ use crate::{
         violation::{Complaint, FieldViolation},
     },
     fault::crash_at,
-    repository::{NoContent, in_own_task},
+    repository::{BegunContent, NoContent, in_own_task},
     vault::ContentWriter,
 };
 
@@ -31,7 +31,7 @@ pub struct Import {
 struct OpenContent {
     subject: Subject,
     upload_id: String,
-    size: u64,
+    begun: BegunContent,
     writer: ContentWriter,
     /// The path of the first piece.
     path: String,
@@ -91,8 +91,8 @@ impl Import {
                 self.report.reject(FieldViolation::new(format!("{path}.offset"), OUT_OF_ORDER), 1);
                 return Ok(());
             }
-            let size = match self.stores.repository.begin_content(subject, &piece.upload_id, observed_epoch).await? {
-                Ok(size) => size.unsigned_abs(),
+            let begun = match self.stores.repository.begin_content(subject, &piece.upload_id, observed_epoch).await? {
+                Ok(begun) => begun,
                 Err(reason) => {
                     let complaint = match reason {
                         NoContent::UnknownUpload => UNKNOWN_UPLOAD,
@@ -103,13 +103,14 @@ impl Import {
                 }
             };
             let writer = self.stores.vault.write(subject, &piece.upload_id);
-            self.open = Some(OpenContent { subject: subject.clone(), upload_id: piece.upload_id, size, writer, path: path.clone() });
+            self.open = Some(OpenContent { subject: subject.clone(), upload_id: piece.upload_id, begun, writer, path: path.clone() });
         }
         let Some(open) = &mut self.open else { return Ok(()) };
+        let size = open.begun.size_bytes.unsigned_abs();
         let end = piece.offset.saturating_add(piece.data.len() as u64);
         let complaint = match () {
             () if piece.offset != open.writer.written() => Some(("offset", OUT_OF_ORDER)),
-            () if end > open.size => Some(("data", TOO_MUCH)),
+            () if end > size => Some(("data", TOO_MUCH)),
             () => None,
         };
         if let Some((field, complaint)) = complaint {
@@ -120,7 +121,7 @@ impl Import {
             return Ok(());
         }
         open.writer.put(piece.data).await?;
-        if end == open.size
+        if end == size
             && let Some(complete) = self.open.take()
         {
             self.complete(complete).await?;
@@ -137,7 +138,7 @@ impl Import {
             crash_at("content.before_finish");
             let written = content.writer.finish().await;
             crash_at("content.after_finish");
-            let may_stay = repository.end_content(&content.subject, &content.upload_id).await?;
+            let may_stay = repository.end_content(&content.subject, &content.upload_id, content.begun, written.is_ok()).await?;
             match written {
                 Ok(written) if !may_stay => written.take_back().await?,
                 // An erasure removes what is unfinished, too.

@@ -50,7 +50,7 @@ pub use removal::{LEASE, PendingUpload, Removals, StoredObjects};
 pub use row_security::RowSecurity;
 pub use scoped_delete::ErasedScopes;
 pub use subject::Held;
-pub use upload::NoContent;
+pub use upload::{BegunContent, NoContent};
 
 use reader::Reader;
 use sea_orm::DatabaseConnection;

@@ -28,12 +28,11 @@ use super::{
     scoped_delete::ErasedScopes,
     subject::{Locked, delete_rows, id_of_named, names, raise_epoch, update_rows},
     transaction::in_transaction,
-    upload::{being_removed, personal_and_live},
+    upload::{being_removed, no_content_comes, personal_and_live},
 };
 use crate::{
     domain::{
         erasure::Once,
-        limits::LONGEST_STREAM_DURATION,
         record::DELETED,
         report::{ScopesErased, UploadFailure},
         subject::Subject,
@@ -49,8 +48,8 @@ const IDS: usize = 512;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const DOUBLINGS: i32 = 4;
 
-/// Content of an upload may be on its way while the upload is removed, and whoever brings it may die before he takes it back. So long
-/// afterwards it is looked for once more, and then from time to time until no import can still bring it.
+/// Content of an upload may be on its way while the upload is removed, and whoever brings it may die before he takes it back, or not know
+/// that the store still makes it appear. So long afterwards it is looked for once more, and then from time to time until none can still come.
 const SECOND_LOOK: Duration = Duration::from_secs(60);
 const FURTHER_LOOKS: Duration = Duration::from_secs(60 * 60);
 
@@ -272,11 +271,8 @@ async fn note(
 async fn mark_removed(transaction: &DatabaseTransaction, held: &Held, ids: &[String], now: i64) -> Result<(), Error> {
     let derived = upload_embedding::Column::UploadId.is_in(ids.iter().cloned());
     delete_rows::<upload_embedding::Entity>(held).filter(derived).exec(transaction).await?;
-    let cannot_come = Condition::any()
-        .add(Column::ContentBegunAt.is_null())
-        .add(Column::ContentBegunAt.lt(now.saturating_sub(nanos(LONGEST_STREAM_DURATION))));
     let next_look = CaseStatement::new()
-        .case(cannot_come, Expr::val(None::<i64>))
+        .case(no_content_comes(now), Expr::val(None::<i64>))
         .case(Column::DeletedAt.is_null(), now.saturating_add(nanos(SECOND_LOOK)))
         .finally(now.saturating_add(nanos(FURTHER_LOOKS)));
     update_rows::<Entity>(held)

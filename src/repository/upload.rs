@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
-    sea_query::{Expr, ExprTrait},
+    sea_query::{CaseStatement, Expr, ExprTrait, Func},
 };
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
     transaction::in_transaction,
 };
 use crate::domain::{
+    limits::LONGEST_STREAM_DURATION,
     record::{RecordKey, Upload, UploadEmbedding},
     subject::Subject,
     timestamp::Timestamp,
@@ -82,8 +83,17 @@ pub enum NoContent {
     ObservedBefore,
 }
 
+/// Content of an upload that has begun to come.
+#[derive(Clone, Copy)]
+pub struct BegunContent {
+    /// How large it is to be.
+    pub size_bytes: i64,
+    /// When it began, if no other content of the upload was on its way then.
+    alone_since: Option<i64>,
+}
+
 impl Repository {
-    /// Begins to take the content of an upload: gives how large it is to be. From now on an erasure knows that there may be an object.
+    /// Begins to take the content of an upload. From now on an erasure knows that there may be an object.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -92,31 +102,35 @@ impl Repository {
         subject: &Subject,
         upload_id: &str,
         observed_epoch: Option<i64>,
-    ) -> Result<Result<i64, NoContent>, Error> {
+    ) -> Result<Result<BegunContent, NoContent>, Error> {
         in_transaction!(self, subject, "begin_content", transaction => {
             let row = self.lock_for_import(transaction, subject).await?;
             if observed_epoch.is_some_and(|observed| observed != row.epoch) {
                 return Ok(Err(NoContent::ObservedBefore));
             }
+            let now = self.clock.now().0;
+            let begun_at = CaseStatement::new().case(no_content_comes(now), now).finally(now.saturating_add(1));
             let begin = update_rows::<Entity>(&row.into())
                 .col_expr(Column::HasContent, Expr::val(true))
-                .col_expr(Column::ContentBegunAt, Expr::val(self.clock.now().0))
+                .col_expr(Column::ContentBegunAt, begun_at.into())
                 .filter(Column::Id.eq(upload_id))
                 .filter(takes_content());
-            let begun = begin.exec_with_returning(transaction).await?.pop();
-            Ok(begun.map(|row| row.size_bytes).ok_or(NoContent::UnknownUpload))
+            let Some(row) = begin.exec_with_returning(transaction).await?.pop() else { return Ok(Err(NoContent::UnknownUpload)) };
+            Ok(Ok(BegunContent { size_bytes: row.size_bytes, alone_since: row.content_begun_at.filter(|at| *at == now) }))
         })
     }
 
-    /// Ends to take the content of an upload, whose object is there now; gives whether it may stay.
+    /// Ends to take the content of an upload; gives whether it may stay. Only if the store has said that the object `is_there`, and no other
+    /// content of the upload was on its way at the same time, an erasure need not mind any more that one may come.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn end_content(&self, subject: &Subject, upload_id: &str) -> Result<bool, Error> {
+    pub async fn end_content(&self, subject: &Subject, upload_id: &str, begun: BegunContent, is_there: bool) -> Result<bool, Error> {
+        let ended = begun.alone_since.filter(|_| is_there);
         in_transaction!(self, subject, "end_content", transaction => {
             let row = self.lock_for_import(transaction, subject).await?;
             let end = update_rows::<Entity>(&row.into())
-                .col_expr(Column::ContentBegunAt, Expr::val(None::<i64>))
+                .col_expr(Column::ContentBegunAt, Func::cust("NULLIF").args([Expr::col(Column::ContentBegunAt), Expr::val(ended)]).into())
                 .filter(Column::Id.eq(upload_id))
                 .filter(takes_content());
             Ok(end.exec(transaction).await?.rows_affected == 1)
@@ -127,6 +141,12 @@ impl Repository {
 /// Not deleted, and not about to be.
 fn takes_content() -> Condition {
     Condition::all().add(Column::DeletedAt.is_null()).add(Column::RemovalSince.is_null())
+}
+
+/// No import can bring content any more: the last that began it has ended well, or has no time left.
+pub(super) fn no_content_comes(now: i64) -> Condition {
+    let longest = i64::try_from(LONGEST_STREAM_DURATION.as_nanos()).unwrap_or(i64::MAX);
+    Condition::any().add(Column::ContentBegunAt.is_null()).add(Column::ContentBegunAt.lt(now.saturating_sub(longest)))
 }
 
 /// Personal, and not deleted: what the vault scope erases.

@@ -2,16 +2,18 @@
 
 use std::{fs, path::PathBuf};
 
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use userdata::{
     domain::{
         erasure::{Once, RequestId, Terms},
         report::UploadFailure,
         scope::{Chosen, Scopes},
         subject::{ApplicationId, Subject, UserToken},
-        timestamp::Clock,
+        timestamp::{Clock, Timestamp},
     },
     grpc::proto::{ImportUserDataRequest, ScopedDeleteRequest},
-    repository::{Accepted, Engine, ErasedScopes, Removals, StoredObjects},
+    repository::{Accepted, Engine, ErasedScopes, Removals, Repository, StoredObjects},
 };
 
 use crate::{
@@ -26,6 +28,9 @@ on_both_engines!(
     tries_that_change_nothing_end_no_export,
     an_erasure_that_is_repeated_names_the_files_that_another_has_given_up,
     content_that_was_on_its_way_is_looked_for_until_none_can_come,
+    content_of_which_the_store_did_not_say_that_it_is_there_is_looked_for_again,
+    content_that_comes_beside_other_content_of_the_upload_is_looked_for_again,
+    an_erasure_that_is_repeated_takes_on_the_files_of_one_whose_clock_was_ahead,
 );
 
 /// An upload of four bytes, with an embedding.
@@ -89,22 +94,28 @@ async fn tries_that_change_nothing_end_no_export(world: World) {
     assert_eq!(client.epoch("anna").await, epoch + 1);
 }
 
-async fn accept(world: &World, subject: &Subject, memory: bool, terms: &Terms) -> Accepted<ErasedScopes> {
+async fn accept(repository: &Repository, subject: &Subject, memory: bool, terms: &Terms) -> Accepted<ErasedScopes> {
     let scopes = Scopes::new(Chosen { vault: true, memory, feedback: !memory, ..Default::default() }).unwrap();
     let objects = StoredObjects::Of(vec!["u".to_owned()]);
-    world.repository().erase_scopes(subject, scopes, terms, &objects).await.unwrap()
+    repository.erase_scopes(subject, scopes, terms, &objects).await.unwrap()
+}
+
+fn anna() -> Subject {
+    Subject::of_accepted_erasure(ApplicationId::parse(ACME).unwrap(), UserToken::parse("anna").unwrap())
+}
+
+fn once() -> Once {
+    Once { id: RequestId::parse("6f1c9b52-8a2c-4b17-9d4e-3a5c7e8f9012").unwrap(), digest: [7; 32] }
 }
 
 async fn an_erasure_that_is_repeated_names_the_files_that_another_has_given_up(world: World) {
     import(&mut world.client().await, upload()).await;
     make_stuck(&file(&world));
-    let subject = Subject::of_accepted_erasure(ApplicationId::parse(ACME).unwrap(), UserToken::parse("anna").unwrap());
-    let id = RequestId::parse("6f1c9b52-8a2c-4b17-9d4e-3a5c7e8f9012").unwrap();
-    let once = Once { id, digest: [7; 32] };
+    let (subject, once) = (anna(), once());
     let terms = Terms { once: Some(once.clone()), plan: None };
 
-    let Accepted::Now(first) = accept(&world, &subject, true, &Terms::default()).await else { panic!("not now") };
-    let Accepted::Now(second) = accept(&world, &subject, false, &terms).await else { panic!("not now") };
+    let Accepted::Now(first) = accept(world.repository(), &subject, true, &Terms::default()).await else { panic!("not now") };
+    let Accepted::Now(second) = accept(world.repository(), &subject, false, &terms).await else { panic!("not now") };
     assert_eq!((first.report.uploads_failed.len(), second.report.uploads_failed.len()), (1, 0));
     // Who has accepted the second is gone. The first gives up, and so does a worker.
     let failed =
@@ -113,7 +124,7 @@ async fn an_erasure_that_is_repeated_names_the_files_that_another_has_given_up(w
     world.repository().finish_removals(&subject, &failed(), Clock::default().now()).await.unwrap();
     assert_eq!(world.query("SELECT id FROM uploads WHERE removal_error IS NOT NULL").await.len(), 1);
 
-    let Accepted::Unfinished(again) = accept(&world, &subject, false, &terms).await else { panic!("not again") };
+    let Accepted::Unfinished(again) = accept(world.repository(), &subject, false, &terms).await else { panic!("not again") };
     assert_eq!(again.to_remove.iter().map(|upload| upload.id.as_str()).collect::<Vec<_>>(), ["u"]);
     let report = world.repository().finish_erasure(&subject, &again, &failed(), 1, Some(&once)).await.unwrap();
     let named: Vec<_> = report.uploads_failed.iter().map(|failure| failure.upload_id.as_str()).collect();
@@ -147,6 +158,78 @@ async fn content_that_was_on_its_way_is_looked_for_until_none_can_come(world: Wo
     eventually("the last look is over", is_over).await;
     world.execute("UPDATE uploads SET content_begun_at = 1, removal_next_at = 1").await;
     eventually("none can come", async || next().await.is_none()).await;
+}
+
+/// Pieces of the upload's content, alone.
+fn content(offset: usize, length: usize) -> ImportUserDataRequest {
+    let upload_contents = vec![records::content("u", offset, length)];
+    ImportUserDataRequest { user_token: "anna".to_owned(), upload_contents, ..Default::default() }
+}
+
+/// Erases the vault, in which is one upload; gives whether its object is looked for again.
+async fn looks_again_after_erasing(world: &World, client: &mut Client) -> bool {
+    let report = client.users.scoped_delete(erase_vault()).await.unwrap().into_inner();
+    assert_eq!(report.uploads_deleted, 1);
+    world.query("SELECT removal_next_at AS next FROM uploads").await[0]["next"].is_i64()
+}
+
+async fn content_of_which_the_store_did_not_say_that_it_is_there_is_looked_for_again(world: World) {
+    let mut client = world.client().await;
+    import(&mut client, upload()).await;
+    let file = file(&world);
+    make_stuck(&file);
+    client.import(vec![content(0, 4)]).await.expect_err("something is in the way");
+    fs::remove_dir_all(&file).unwrap();
+    assert!(looks_again_after_erasing(&world, &mut client).await);
+}
+
+async fn content_that_comes_beside_other_content_of_the_upload_is_looked_for_again(world: World) {
+    for is_older in [true, false] {
+        let mut client = world.client().await;
+        import(&mut client, ImportUserDataRequest { upload_contents: vec![], ..upload() }).await;
+        let begun = async || world.query("SELECT content_begun_at AS begun FROM uploads").await[0]["begun"].as_i64();
+        let begin = async || {
+            let (requests, stream) = mpsc::channel(2);
+            let import = {
+                let mut client = client.clone();
+                tokio::spawn(async move { client.imports.import_user_data(ReceiverStream::new(stream)).await })
+            };
+            let before = begun().await;
+            requests.send(content(0, 2)).await.unwrap();
+            eventually("it has begun", async || begun().await != before).await;
+            (requests, import)
+        };
+        let (older, newer) = (begin().await, begin().await);
+        let ((requests, ends_well), unfinished) = if is_older { (newer, older) } else { (older, newer) };
+        requests.send(content(2, 2)).await.unwrap();
+        drop(requests);
+        assert_eq!(ends_well.await.unwrap().unwrap().into_inner().rejected, 0);
+        assert!(
+            looks_again_after_erasing(&world, &mut client).await,
+            "while one comes that began {}",
+            if is_older { "before" } else { "after" }
+        );
+        drop(unfinished);
+        world.execute("DELETE FROM uploads").await;
+        world.execute("UPDATE subjects SET vault_erased_at = NULL").await;
+    }
+    // By itself, it is at its end.
+    let mut client = world.client().await;
+    import(&mut client, upload()).await;
+    assert!(!looks_again_after_erasing(&world, &mut client).await);
+}
+
+async fn an_erasure_that_is_repeated_takes_on_the_files_of_one_whose_clock_was_ahead(world: World) {
+    import(&mut world.client().await, upload()).await;
+    let (subject, terms) = (anna(), Terms { once: Some(once()), plan: None });
+    let behind = Clock::fixed(Timestamp(Clock::default().now().0 - 1_000_000_000));
+    let replica = Repository::open(&world.config.storage.database, 2, behind).await.unwrap();
+    let Accepted::Now(first) = accept(world.repository(), &subject, true, &Terms::default()).await else { panic!("not now") };
+    let Accepted::Now(second) = accept(&replica, &subject, false, &terms).await else { panic!("not now") };
+    // Both are gone before they have removed the file.
+    drop((first, second));
+    let Accepted::Unfinished(again) = accept(&replica, &subject, false, &terms).await else { panic!("not again") };
+    assert_eq!(again.to_remove.iter().map(|upload| upload.id.as_str()).collect::<Vec<_>>(), ["u"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
