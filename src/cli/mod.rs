@@ -47,7 +47,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Bring the schema of the database up to date.
     Migrate(serve::MigrateArgs),
-    /// Create, list and revoke API keys, directly in the database.
+    /// Create, rotate, list and revoke API keys, directly in the database.
     Keys(keys::KeysArgs),
     /// Export what is held about a user.
     Export(export::ExportArgs),
