@@ -20,7 +20,7 @@ pub struct At<T> {
 pub struct ImportBatch {
     /// The path of the request: `requests[2]`.
     pub path: String,
-    /// How many erasures the subject had seen when the writer looked; `None` if it did not say.
+    /// The subject's epoch when the writer looked; `None` if it did not say.
     pub observed_epoch: Option<i64>,
     /// Conversations and continuations.
     pub conversations: Vec<At<ConversationElement>>,

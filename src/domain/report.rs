@@ -114,7 +114,7 @@ pub struct ScopesErased {
 /// What has become of erasures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ErasureStatus {
-    /// How many erasures a subject has seen.
+    /// A number that every erasure of a subject raises.
     pub epoch: i64,
     /// Uploads that are still to be removed.
     pub uploads_pending: u64,

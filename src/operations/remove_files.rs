@@ -65,12 +65,11 @@ async fn remove_and_look(stores: &Stores, subject: &Subject, upload_ids: &[Strin
 /// # Errors
 /// When the database does not answer; what is due then is so again later.
 pub async fn remove_files_due(stores: &Stores) -> Result<(), Error> {
-    let (claimed_at, due) = stores.repository.claim_removals().await?;
-    for (subject, upload_ids) in due {
+    for claim in stores.repository.claim_removals().await? {
         crash_at("worker.before_removal");
-        let Outcome { removals, .. } = remove(stores, &subject, &upload_ids).await;
+        let Outcome { removals, .. } = remove(stores, &claim.subject, &claim.upload_ids).await;
         crash_at("worker.after_removal");
-        match stores.repository.finish_removals(&subject, &removals, claimed_at).await {
+        match stores.repository.finish_removals(&claim, &removals).await {
             // Those after it have waited as long.
             Err(repository::Error::Conflict(reason)) => {
                 tracing::warn!(reason, "others were in the way of noting which files are removed; it is tried again");

@@ -42,7 +42,7 @@ impl Repository {
             let now = self.clock.now().0;
             let mut report = MessagesDeleted::default();
             self.log_will_hold_erased();
-            delete(transaction, &Erasure { held: locked.held, now }, scrub, &mut report).await?;
+            delete(transaction, &Erasure { held: locked.held, now, vault_at: now }, scrub, &mut report).await?;
             crash_at("erasure.after_effects");
             let plan = || PlanDigest::of_messages(subject, scrub, locked.revision, &report);
             if terms.plan.as_ref().is_some_and(|expected| *expected != plan()) && !planted("bug.plan-not-compared") {
@@ -116,9 +116,8 @@ fn all_in_order(backend: DbBackend) -> Option<Expr> {
 fn before(erasure: &Erasure, scrub: bool, backend: DbBackend) -> Effects<MessagesDeleted> {
     let held = &erasure.held;
     let mut effects = Effects::none();
-    let mut kinds = vec![subjects::Column::MessagesErasedAt];
-    kinds.extend(scrub.then_some(subjects::Column::TextsScrubbedAt));
-    effects.add_untold(note_erasures(held, &kinds, erasure.now));
+    let kinds = [Some(subjects::Column::MessagesErasedAt), scrub.then_some(subjects::Column::TextsScrubbedAt)];
+    effects.add_untold(note_erasures(held, kinds.into_iter().flatten().map(|kind| (kind, erasure.now))));
     // While the messages are still there: a probe per conversation finds who has any.
     let counted = Rows::held::<conversation::Entity>(held).filter(has_messages(Expr::val(held.subject_id)));
     let zero_counts = counted.update([(conversation::Column::MessageCount, Expr::val(0))]);
@@ -183,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_written_for_the_stand_in_and_then_filled_is_what_would_be_written_for_the_erasure() {
-        let erasure = Erasure { held: Held::of(7), now: 1_000_000_007 };
+        let erasure = Erasure { held: Held::of(7), now: 1_000_000_007, vault_at: 1_000_000_011 };
         for (backend, scrub) in [DbBackend::Sqlite, DbBackend::Postgres].into_iter().flat_map(|backend| [(backend, false), (backend, true)])
         {
             let Around { before: written_before, after: written_after } = &*written(scrub, backend);

@@ -16,11 +16,13 @@ pub(super) struct Erasure {
     pub(super) held: Held,
     /// In nanoseconds of the Unix epoch.
     pub(super) now: i64,
+    /// The same for the vault, but after its last erasure, whatever that one's clock had: which came first says whose a file is.
+    pub(super) vault_at: i64,
 }
 
 impl Erasure {
     /// Stands for any erasure, by numbers that none has.
-    pub(super) const STAND_IN: Self = Self { held: Held::of(i64::MIN), now: i64::MIN + 1 };
+    pub(super) const STAND_IN: Self = Self { held: Held::of(i64::MIN), now: i64::MIN + 1, vault_at: i64::MIN + 2 };
 
     /// The value of this erasure for one of the stand-in.
     pub(super) fn fill(&self, value: &Value) -> Value {
@@ -28,6 +30,7 @@ impl Erasure {
         match value {
             Value::BigInt(Some(number)) if *number == stand_in.held.subject_id => self.held.subject_id.into(),
             Value::BigInt(Some(number)) if *number == stand_in.now => self.now.into(),
+            Value::BigInt(Some(number)) if *number == stand_in.vault_at => self.vault_at.into(),
             Value::BigInt(Some(number)) if *number == after_lease(stand_in.now) => after_lease(self.now).into(),
             value => value.clone(),
         }

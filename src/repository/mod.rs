@@ -46,7 +46,7 @@ pub use message::Stretch;
 pub use own_task::in_own_task;
 pub use page::{Page, PageSize};
 pub use reader::Reading;
-pub use removal::{LEASE, PendingUpload, Removals, StoredObjects};
+pub use removal::{Claim, LEASE, PendingUpload, Removals, StoredObjects};
 pub use row_security::RowSecurity;
 pub use scoped_delete::ErasedScopes;
 pub use subject::Held;

@@ -4,8 +4,8 @@
 
 mod claims;
 
-pub use self::claims::LEASE;
 pub(super) use self::claims::after_lease;
+pub use self::claims::{Claim, LEASE};
 
 use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
@@ -19,7 +19,6 @@ use super::{
     Error, Held, Repository,
     accepted_request::finish_response,
     entity::{
-        subject as subjects,
         upload::{Column, Entity},
         upload_embedding,
     },
@@ -36,7 +35,6 @@ use crate::{
         record::DELETED,
         report::{ScopesErased, UploadFailure},
         subject::Subject,
-        timestamp::Timestamp,
     },
     fault::{crash_at, planted},
 };
@@ -128,18 +126,20 @@ impl Reading {
 }
 
 impl Repository {
-    /// Notes what became of objects that were claimed then: their uploads are deleted, with their embeddings, or wait for another try. An
-    /// epoch is for those who see something else than before.
+    /// Notes what became of objects that were claimed: their uploads are deleted, with their embeddings, or wait for another try. An epoch is
+    /// for those who see something else than before.
     ///
     /// # Errors
     /// When the database does not answer; then nothing has changed, and the objects are removed again later.
-    pub async fn finish_removals(&self, subject: &Subject, removals: &Removals, claimed_at: Timestamp) -> Result<(), Error> {
+    pub async fn finish_removals(&self, claim: &Claim, removals: &Removals) -> Result<(), Error> {
+        let subject = &claim.subject;
         let share = self.write_shares.take_in_turn(subject.application()).await?;
         in_transaction!(with share; self, subject, "finish_removals", false, None, transaction => {
             let now = self.clock.now().0;
-            let Locked { held, .. } = self.lock(transaction, subject, None).await?;
+            let Locked { held, vault_erased_at, .. } = self.lock(transaction, subject, None).await?;
             self.log_will_hold_erased();
-            let is_latest = no_newer_erasure(transaction, &held, claimed_at.0).await?;
+            // None was accepted since.
+            let is_latest = vault_erased_at == claim.vault_erased_at.map(|at| at.0);
             if changes_what_is_shown(transaction, &held, removals, is_latest).await? {
                 raise_epoch(transaction, &held).await?;
             }
@@ -165,7 +165,7 @@ impl Repository {
             let locked = self.lock(transaction, subject, None).await?;
             raise_epoch(transaction, &locked.held).await?;
             self.log_will_hold_erased();
-            let is_latest = no_newer_erasure(transaction, &locked.held, erased.at).await?;
+            let is_latest = locked.vault_erased_at.is_none_or(|last| last <= erased.at);
             let waiting = attempts_of(transaction, &locked.held).await?;
             // What waits no more, another has seen to be gone.
             let failed: Vec<_> = removals.failed.iter().filter(|failure| waiting.contains_key(&failure.upload_id)).cloned().collect();
@@ -212,12 +212,6 @@ async fn attempts_of(transaction: &DatabaseTransaction, held: &Held) -> Result<H
 
 fn attempts() -> Expr {
     Expr::col((Entity, Column::RemovalAttempts)).if_null(zero())
-}
-
-/// Whether no erasure of the vault was accepted after that time.
-async fn no_newer_erasure(transaction: &DatabaseTransaction, held: &Held, at: i64) -> Result<bool, Error> {
-    let newer = subjects::Entity::find_by_id(held.subject_id).filter(subjects::Column::VaultErasedAt.gt(at));
-    Ok(newer.count(transaction).await? == 0)
 }
 
 /// Whether an export shows something else when this is noted: an upload less, or one that it has not shown since its erasure began.

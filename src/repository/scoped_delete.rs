@@ -57,9 +57,10 @@ impl Repository {
         let accepted = in_transaction!(self, subject, "erase_scopes", once.is_some(), self.scopes_erased_before(subject, once).await?, transaction => {
             // By itself: PostgreSQL decides before it waits for the lock which rows a statement sees.
             let locked = self.lock(transaction, subject, once).await?;
-            let now = locked.erased_at(self.clock.now());
+            let now = self.clock.now().0;
+            let vault_at = if scopes.chosen().vault { locked.vault_erased_from(now) } else { now };
             let mut erased = Erased::default();
-            let erasure = Erasure { held: locked.held, now };
+            let erasure = Erasure { held: locked.held, now, vault_at };
             let written = written(scopes, transaction.get_database_backend(), kept(once).is_some());
             self.log_will_hold_erased();
             if scopes.chosen().vault {
@@ -79,12 +80,12 @@ impl Repository {
                 (report.remaining.uploads, report.remaining.objects) = (erased.uploads_to_remove, erased.uploads_to_remove);
             }
             // The response says that nothing else remains; should anything, neither is kept.
-            let response = keep_response(subject, once, &report, to_remove.is_empty(), now);
+            let response = keep_response(subject, once, &report, to_remove.is_empty(), vault_at);
             let kept = response.map_or_else(Vec::new, |insert| insert.build(SqliteQueryBuilder).1.0);
             written.checks.take_place(transaction, &erasure, kept, &mut erased).await?;
             nothing_remains(&erased.report.remaining)?;
             crash_at("erasure.before_commit");
-            Ok(Accepted::Now(ErasedScopes { report, to_remove, at: now }))
+            Ok(Accepted::Now(ErasedScopes { report, to_remove, at: vault_at }))
         })?;
         crash_at("erasure.after_commit");
         Ok(accepted)
@@ -106,7 +107,7 @@ pub struct ErasedScopes {
     pub report: ScopesErased,
     /// The uploads whose objects are to go now; the report says of each that it failed.
     pub to_remove: Vec<PendingUpload>,
-    /// When it was accepted, in nanoseconds of the Unix epoch.
+    /// When it was accepted: [`Erasure::vault_at`].
     pub(super) at: i64,
 }
 
@@ -153,7 +154,8 @@ impl Erasure {
     fn effects(&self, scopes: Scopes) -> Effects<Erased> {
         let held = &self.held;
         let mut effects: Effects<Erased> = Effects::none();
-        effects.add_untold(note_erasures(held, &kinds(scopes), self.now));
+        let at = |kind| if matches!(kind, subjects::Column::VaultErasedAt) { self.vault_at } else { self.now };
+        effects.add_untold(note_erasures(held, kinds(scopes).into_iter().map(|kind| (kind, at(kind)))));
         let chosen = scopes.chosen();
         if chosen.dialogues {
             let live = Rows::held::<conversations::Entity>(held).filter(live_dialogues());
@@ -214,7 +216,7 @@ impl Erasure {
             erased.report.bytes = erased.report.bytes.saturating_add(bytes);
         });
         let begin = [
-            (uploads::Column::RemovalSince, Expr::col(uploads::Column::RemovalSince).if_null(self.now)),
+            (uploads::Column::RemovalSince, Expr::col(uploads::Column::RemovalSince).if_null(self.vault_at)),
             (uploads::Column::RemovalAttempts, Expr::col(uploads::Column::RemovalAttempts).if_null(0)),
             (uploads::Column::RemovalError, Expr::val(None::<String>)),
             (uploads::Column::RemovalNextAt, Expr::val(after_lease(self.now))),
@@ -284,7 +286,7 @@ mod tests {
             for bits in 1..64 {
                 let [dialogues, vault, memory, assistants, feedback, sessions] = std::array::from_fn(|bit| bits >> bit & 1 == 1);
                 let scopes = Scopes::new(Chosen { dialogues, vault, memory, assistants, feedback, sessions }).unwrap();
-                let erasure = Erasure { held: Held::of(7), now: 1_000_000_007 };
+                let erasure = Erasure { held: Held::of(7), now: 1_000_000_007, vault_at: 1_000_000_011 };
                 let mut filled = statements(&written(scopes, backend, keeps));
                 for value in filled.iter_mut().flat_map(|(_, values)| values) {
                     *value = erasure.fill(value);

@@ -21,7 +21,6 @@ use crate::{
         category::{Categories, Category},
         erasure::Once,
         subject::Subject,
-        timestamp::Timestamp,
     },
     fault::{crash_at, planted},
 };
@@ -143,14 +142,13 @@ pub(super) struct Locked {
     pub(super) held: Held,
     /// Of its data, before the erasure.
     pub(super) revision: i64,
-    /// When the vault was erased last.
-    vault_erased_at: Option<i64>,
+    /// When its vault was erased last.
+    pub(super) vault_erased_at: Option<i64>,
 }
 
 impl Locked {
-    /// When an erasure by the lock happens, as a replica's clock has it: after the last of the vault, whatever that one's clock had. Which of
-    /// two came first says whose a file is.
-    pub(super) fn erased_at(&self, Timestamp(now): Timestamp) -> i64 {
+    /// When an erasure of the vault happens `now`: after the last one.
+    pub(super) fn vault_erased_from(&self, now: i64) -> i64 {
         self.vault_erased_at.map_or(now, |last| Ord::max(now, last.saturating_add(1)))
     }
 }
@@ -248,15 +246,15 @@ pub(super) fn find(application_id: Expr, user_token: Expr) -> Select<subject::En
         .filter(Expr::col(subject::Column::UserToken).eq(user_token))
 }
 
-/// Raises the epoch, and notes that erasures of these kinds happen `now`: a moment under the lock, for what came before it is erased with the
+/// Raises the epoch, and notes when erasures of these kinds happen: at a moment under the lock, for what came before it is erased with the
 /// rest. The note never goes back, whatever the clocks of replicas say.
-pub(super) fn note_erasures(held: &Held, kinds: &[subject::Column], now: i64) -> Change {
-    let latest = |kind: &subject::Column| {
-        let is_earlier = Condition::any().add(kind.is_null()).add(kind.lt(now));
-        (*kind, CaseStatement::new().case(is_earlier, now).finally(Expr::col(*kind)).into())
+pub(super) fn note_erasures(held: &Held, kinds: impl Iterator<Item = (subject::Column, i64)>) -> Change {
+    let latest = |(kind, at): (subject::Column, i64)| {
+        let is_earlier = Condition::any().add(kind.is_null()).add(kind.lt(at));
+        (kind, CaseStatement::new().case(is_earlier, at).finally(Expr::col(kind)).into())
     };
     Rows::of::<subject::Entity>(subject::Column::Id.eq(held.subject_id))
-        .update(kinds.iter().map(latest).chain([(subject::Column::Epoch, raised_epoch())]))
+        .update(kinds.map(latest).chain([(subject::Column::Epoch, raised_epoch())]))
 }
 
 /// The deletion of the subject's rows of a table.

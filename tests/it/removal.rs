@@ -13,7 +13,7 @@ use userdata::{
         timestamp::{Clock, Timestamp},
     },
     grpc::proto::{ImportUserDataRequest, ScopedDeleteRequest},
-    repository::{Accepted, Engine, ErasedScopes, Removals, Repository, StoredObjects},
+    repository::{Accepted, Claim, Engine, ErasedScopes, Removals, Repository, StoredObjects},
 };
 
 use crate::{
@@ -31,6 +31,7 @@ on_both_engines!(
     content_of_which_the_store_did_not_say_that_it_is_there_is_looked_for_again,
     content_that_comes_beside_other_content_of_the_upload_is_looked_for_again,
     an_erasure_that_is_repeated_takes_on_the_files_of_one_whose_clock_was_ahead,
+    a_worker_shows_no_file_that_an_erasure_has_taken_since,
 );
 
 /// An upload of four bytes, with an embedding.
@@ -104,6 +105,16 @@ fn anna() -> Subject {
     Subject::of_accepted_erasure(ApplicationId::parse(ACME).unwrap(), UserToken::parse("anna").unwrap())
 }
 
+/// The upload, as a worker claims it now.
+async fn claim(world: &World) -> Claim {
+    let vault_erased_at = world.query("SELECT vault_erased_at AS at FROM subjects").await[0]["at"].as_i64().map(Timestamp);
+    Claim { subject: anna(), vault_erased_at, upload_ids: vec!["u".to_owned()] }
+}
+
+fn failed() -> Removals {
+    Removals { failed: vec![UploadFailure { upload_id: "u".to_owned(), error: "a fault".to_owned() }], ..Default::default() }
+}
+
 fn once() -> Once {
     Once { id: RequestId::parse("6f1c9b52-8a2c-4b17-9d4e-3a5c7e8f9012").unwrap(), digest: [7; 32] }
 }
@@ -118,10 +129,8 @@ async fn an_erasure_that_is_repeated_names_the_files_that_another_has_given_up(w
     let Accepted::Now(second) = accept(world.repository(), &subject, false, &terms).await else { panic!("not now") };
     assert_eq!((first.report.uploads_failed.len(), second.report.uploads_failed.len()), (1, 0));
     // Who has accepted the second is gone. The first gives up, and so does a worker.
-    let failed =
-        || Removals { failed: vec![UploadFailure { upload_id: "u".to_owned(), error: "a fault".to_owned() }], ..Default::default() };
     world.repository().finish_erasure(&subject, &first, &failed(), 1, None).await.unwrap();
-    world.repository().finish_removals(&subject, &failed(), Clock::default().now()).await.unwrap();
+    world.repository().finish_removals(&claim(&world).await, &failed()).await.unwrap();
     assert_eq!(world.query("SELECT id FROM uploads WHERE removal_error IS NOT NULL").await.len(), 1);
 
     let Accepted::Unfinished(again) = accept(world.repository(), &subject, false, &terms).await else { panic!("not again") };
@@ -230,6 +239,16 @@ async fn an_erasure_that_is_repeated_takes_on_the_files_of_one_whose_clock_was_a
     drop((first, second));
     let Accepted::Unfinished(again) = accept(&replica, &subject, false, &terms).await else { panic!("not again") };
     assert_eq!(again.to_remove.iter().map(|upload| upload.id.as_str()).collect::<Vec<_>>(), ["u"]);
+}
+
+async fn a_worker_shows_no_file_that_an_erasure_has_taken_since(world: World) {
+    import(&mut world.client().await, upload()).await;
+    let erase = async |memory| accept(world.repository(), &anna(), memory, &Terms::default()).await;
+    erase(true).await;
+    let claim = claim(&world).await;
+    erase(false).await;
+    world.repository().finish_removals(&claim, &failed()).await.unwrap();
+    assert!(world.query("SELECT id FROM uploads WHERE removal_error IS NOT NULL").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

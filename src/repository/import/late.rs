@@ -28,7 +28,7 @@ pub(super) enum Observed {
 }
 
 impl Observed {
-    /// `epoch` is how many erasures the subject had seen when the writer looked, if it says so.
+    /// `epoch` is the subject's when the writer looked, if it says so.
     pub(super) fn at(epoch: Option<i64>, subject: &subject::Model) -> Self {
         match epoch {
             None => Self::AtItsOwnTime,

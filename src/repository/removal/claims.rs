@@ -27,31 +27,46 @@ use crate::{
 /// How long whoever removes objects has it to himself. Two at it do no harm, only the same work twice.
 pub const LEASE: Duration = Duration::from_secs(10);
 
+/// Uploads of a subject whose objects are to be removed now, by whoever has claimed it.
+pub struct Claim {
+    /// The subject.
+    pub subject: Subject,
+    /// When its vault had been erased last, before the claim.
+    pub vault_erased_at: Option<Timestamp>,
+    /// The uploads' ids.
+    pub upload_ids: Vec<String>,
+}
+
 static DUE: Query = Query::new(|_| {
     let due = Entity::find().filter(Expr::col(Column::RemovalNextAt).lte(integer())).order_by_asc(Column::RemovalNextAt);
     let mut select = due.select_only().columns([Column::SubjectId, Column::Id]).into_query();
     let of_subject = Expr::col((subjects::Entity, subjects::Column::Id)).eq(Expr::col((Entity, Column::SubjectId)));
     select.inner_join(subjects::Entity, of_subject);
-    select.columns([(subjects::Entity, subjects::Column::ApplicationId), (subjects::Entity, subjects::Column::UserToken)]);
+    let names = [subjects::Column::ApplicationId, subjects::Column::UserToken, subjects::Column::VaultErasedAt];
+    select.columns(names.map(|column| (subjects::Entity, column)));
     select
 });
 
 impl Repository {
-    /// Uploads whose removal is to be tried now, by subject, and when that is: they are the caller's for [`LEASE`].
+    /// Uploads whose removal is to be tried now, by subject: they are the caller's for [`LEASE`].
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn claim_removals(&self) -> Result<(Timestamp, Vec<(Subject, Vec<String>)>), Error> {
+    pub async fn claim_removals(&self) -> Result<Vec<Claim>, Error> {
         let Timestamp(now) = self.clock.now();
         let mut found = 0;
-        let mut due: Vec<(i64, Subject, Vec<String>)> = Vec::new();
+        let mut due: Vec<(i64, Claim)> = Vec::new();
         let mut reading = self.reading_removals().await?;
         reading
             .rows(&DUE, &[Parameter::Integer(now)], |row| {
                 let (number, id) = (row.get(0)?, row.text(1)?.to_owned());
                 match due.iter_mut().find(|(known, ..)| *known == number) {
-                    Some((.., ids)) => ids.push(id),
-                    None => due.push((number, subject(row.text(2)?, row.text(3)?)?, vec![id])),
+                    Some((_, claim)) => claim.upload_ids.push(id),
+                    None => {
+                        let subject = subject(row.text(2)?, row.text(3)?)?;
+                        let vault_erased_at = row.get::<Option<i64>>(4)?.map(Timestamp);
+                        due.push((number, Claim { subject, vault_erased_at, upload_ids: vec![id] }));
+                    }
                 }
                 found += 1;
                 Ok(if found < IDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
@@ -59,20 +74,20 @@ impl Repository {
             .await?;
         drop(reading);
         let mut claimed = Vec::new();
-        for (subject_id, subject, ids) in due {
+        for (subject_id, claim) in due {
             let held = Held::of(subject_id);
-            let claim = update_rows::<Entity>(&held)
+            let take = update_rows::<Entity>(&held)
                 .col_expr(Column::RemovalNextAt, Expr::val(after_lease(now)))
-                .filter(Column::Id.is_in(ids))
+                .filter(Column::Id.is_in(claim.upload_ids))
                 .filter(Column::RemovalNextAt.lte(now));
-            let transaction = self.begin_about(&subject).await?;
-            let rows = claim.exec_with_returning(&transaction).await?;
+            let transaction = self.begin_about(&claim.subject).await?;
+            let rows = take.exec_with_returning(&transaction).await?;
             transaction.commit().await?;
             if !rows.is_empty() {
-                claimed.push((subject, rows.into_iter().map(|row| row.id).collect()));
+                claimed.push(Claim { upload_ids: rows.into_iter().map(|row| row.id).collect(), ..claim });
             }
         }
-        Ok((Timestamp(now), claimed))
+        Ok(claimed)
     }
 
     /// Has whoever removes the objects of these uploads go on having them to himself.
