@@ -13,7 +13,7 @@ use super::{
     digest::{ExportDigest, STATE_BYTES},
     position::{InConversation, InUpload, Position},
     record::RecordKey,
-    subject::{MAX_NAME_BYTES, Subject},
+    subject::{Subject, check_name},
     timestamp::Timestamp,
 };
 
@@ -176,12 +176,9 @@ impl Reader<'_> {
     fn key(&mut self) -> Option<RecordKey> {
         let created_at = Timestamp(i64::from_be_bytes(self.array()?));
         let length = usize::from(u16::from_be_bytes(self.array()?));
-        if length > MAX_NAME_BYTES {
-            return None;
-        }
         let (id, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        Some(RecordKey { created_at, id: str::from_utf8(id).ok()?.to_owned() })
+        Some(RecordKey { created_at, id: check_name(str::from_utf8(id).ok()?.to_owned()).ok()? })
     }
 
     fn position(&mut self) -> Option<Position> {

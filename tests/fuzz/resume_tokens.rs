@@ -42,6 +42,14 @@ fn a_resume_token_is_read_or_refused() {
     assert!(opened(std::str::from_utf8(&tokens[0]).unwrap()).is_some() && held.iter().all(|bytes| fits(bytes, &subject, choices)));
 }
 
+#[test]
+fn a_resume_token_with_an_id_that_no_record_can_have_is_refused() {
+    for id in ["a\0b", ""] {
+        let position = Position::Memory(RecordKey { created_at: Timestamp(1), id: id.to_owned() });
+        assert!(ExportState::open(&state(position).seal(&subject(), choices()), &subject(), choices()).is_none(), "{id:?}");
+    }
+}
+
 fn fits(bytes: &[u8], subject: &Subject, choices: ExportChoices) -> bool {
     let token = URL_SAFE_NO_PAD.encode([bytes, &check(subject, choices, bytes)].concat());
     ExportState::open(&token, subject, choices).is_some()
