@@ -62,8 +62,10 @@ const LOGS_VALUES: &str = "SELECT current_setting('log_error_verbosity') <> 'ter
     current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1' OR \
     current_setting('log_min_duration_sample') <> '-1' OR current_setting('log_transaction_sample_rate') <> '0')";
 
-/// Has those who change the schema wait for each other, on PostgreSQL.
-pub(super) const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7553624)";
+/// Has those who change the schema wait for each other, on PostgreSQL, for as long as it takes; for a table they wait no longer than others.
+pub(super) const ONE_AT_A_TIME: &str = "DO $$ DECLARE patience text := current_setting('lock_timeout'); BEGIN
+    PERFORM set_config('lock_timeout', '0', true); PERFORM pg_advisory_xact_lock(7553624); PERFORM set_config('lock_timeout', patience, true);
+    END $$";
 
 /// The migrations that were applied.
 const APPLIED: &str = "SELECT version FROM seaql_migrations";

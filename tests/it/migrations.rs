@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use userdata::{
     domain::{catalogue::TABLES, timestamp::Clock},
-    repository::{Engine, Error, Repository, SchemaState},
+    repository::{Engine, Error, Repository, SchemaState, StorageUrl},
     server::Server,
 };
 
-use crate::{on_both_engines, world::World};
+use crate::{
+    on_both_engines,
+    world::{World, eventually},
+};
 
 on_both_engines!(
     up_down_and_up_again_leaves_the_same_schema,
@@ -106,4 +110,20 @@ async fn a_schema_that_is_ahead_is_refused(mut world: World) {
         assert!(Server::build(world.config.clone(), migrate, Clock::default()).await.is_err());
     }
     assert_eq!(schema(&world).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_a_replica_waits_for_one_that_migrates_for_as_long_as_it_takes() {
+    let mut world = World::start(Engine::Postgres).await;
+    world.stop_server().await;
+    let other = world.database.begin().await.unwrap();
+    other.execute_unprepared("SELECT pg_advisory_xact_lock(7553624)").await.unwrap();
+    let impatient: StorageUrl = format!("{}?options=-c%20lock_timeout%3D50ms", world.database_url).parse().unwrap();
+    let replica = Repository::open(&impatient, 1, Clock::default()).await.unwrap();
+    let migration = tokio::spawn(async move { replica.migrate().await });
+    let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'
+        AND clock_timestamp() - query_start > interval '500 ms'";
+    eventually("it waits for longer than for others", async || !world.query(waits).await.is_empty()).await;
+    other.rollback().await.unwrap();
+    migration.await.unwrap().unwrap();
 }
