@@ -3,6 +3,7 @@
 //! An import neither brings back nor erases: a record that is held is only accepted if both bear the mark of a forgotten or soft-deleted
 //! one, or neither does.
 
+mod assistants;
 mod held;
 mod late;
 mod uploads;
@@ -13,10 +14,10 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFil
 
 use self::late::{LATE, LATE_TEXT, Observed};
 use super::{
-    Error, Held, Repository, assistant, compaction_cache,
+    Error, Held, Repository, compaction_cache,
     entity::{
-        assistant as assistants, compaction_cache as cache, conversation as conversations, feedback as feedback_rows, memory as memories,
-        message as messages, session as sessions, subject as subjects,
+        compaction_cache as cache, conversation as conversations, feedback as feedback_rows, memory as memories, message as messages,
+        session as sessions, subject as subjects,
     },
     feedback, memory, message, session,
     transaction::in_transaction,
@@ -41,7 +42,6 @@ const NOT_ERASED: Complaint = Complaint::Rule("names a record that is held and n
 const NOT_FORGOTTEN: Complaint = Complaint::Rule("names a conversation that is held and not forgotten; an import does not forget it");
 const UNKNOWN_CONVERSATION: Complaint = Complaint::Rule("names a conversation that is not held; import the conversation itself first");
 const OTHER_CONVERSATION: Complaint = Complaint::Rule("is the id of a message of another conversation; ids are unique within a user");
-const NAME_TAKEN: Complaint = Complaint::Rule("is the name of another assistant of the user; choose another, or delete that one");
 
 impl Repository {
     /// Imports the records of one request, all that can be taken in one effect. Content is not its business.
@@ -234,40 +234,6 @@ impl Import<'_> {
         let rows = latest_by_id(good.into_iter().map(|at| (at.record.key.id.as_str(), memory::row(&self.held, &at.record))));
         self.report.counts.add(Category::Memories, rows.len() as u32);
         upsert(self.transaction, rows, by_id::<memories::Entity>(&[])).await
-    }
-
-    /// One by one, because the names of a user's assistants are unique and may be exchanged within one request.
-    async fn assistants(&mut self, batch: &ImportBatch) -> Result<(), Error> {
-        for At { index, record } in &batch.assistants {
-            let field = |name| format!("{}.assistants[{index}].{name}", self.path);
-            let id = record.key.id.as_str();
-            let held = self.held_records::<assistants::Entity, _>(&[id], &[assistants::Column::Id, assistants::Column::DeletedAt]).await?;
-            let held = marks(held);
-            if let Some(complaint) = other_mark(held.get(id).copied(), record.deleted_at) {
-                self.report.reject(FieldViolation::new(field("id"), complaint), 1);
-                continue;
-            }
-            let personal = record.institution_id.is_none() && record.deleted_at.is_none();
-            if self.is_late_if(personal, record.key.created_at, self.erased.assistants_erased_at) {
-                self.report.reject(FieldViolation::new(field("created_at"), LATE), 1);
-                continue;
-            }
-            if record.deleted_at.is_none() {
-                let others = assistants::Entity::find()
-                    .filter(assistants::Column::SubjectId.eq(self.held.subject_id))
-                    .filter(assistants::Column::Name.eq(record.name.as_str()))
-                    .filter(assistants::Column::DeletedAt.is_null())
-                    .filter(assistants::Column::Id.ne(id));
-                if others.one(self.transaction).await?.is_some() {
-                    self.report.reject(FieldViolation::new(field("name"), NAME_TAKEN), 1);
-                    continue;
-                }
-            }
-            self.report.counts.add(Category::Assistants, 1);
-            let conflict = by_id::<assistants::Entity>(&[assistants::Column::DeletedAt]);
-            upsert(self.transaction, vec![assistant::row(&self.held, record)], conflict).await?;
-        }
-        Ok(())
     }
 
     async fn sessions(&mut self, batch: &ImportBatch) -> Result<(), Error> {

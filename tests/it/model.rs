@@ -172,18 +172,26 @@ impl User {
                 answer.reject(format!("{path}.upload_embeddings[{nth}].upload_id"), 1);
             }
         }
+        let mut good: Vec<(usize, &Assistant)> = Vec::new();
         for (nth, assistant) in request.assistants.iter().enumerate() {
             let is_live = assistant.deleted_at.is_none();
-            let clashes = |other: &Assistant| other.id != assistant.id && other.name == assistant.name && other.deleted_at.is_none();
-            if self.assistants.get(&assistant.id).is_some_and(|held| held.deleted_at.is_none() != is_live) {
+            let before = good.iter().rev().find(|(_, other)| other.id == assistant.id).map(|(_, other)| *other);
+            if before.or(self.assistants.get(&assistant.id)).is_some_and(|held| held.deleted_at.is_none() != is_live) {
                 answer.reject(format!("{path}.assistants[{nth}].id"), 1);
             } else if is_late("assistants", assistant.institution_id.is_none() && is_live) {
                 answer.reject(format!("{path}.assistants[{nth}].created_at"), 1);
-            } else if is_live && self.assistants.values().any(clashes) {
+            } else {
+                good.push((nth, assistant));
+            }
+        }
+        let refused = self.refused_for_names(&good);
+        for (nth, assistant) in good {
+            if refused.contains(&assistant.id) {
                 answer.reject(format!("{path}.assistants[{nth}].name"), 1);
             } else {
                 let assistant = Assistant { deleted_at: assistant.deleted_at.and(MARK), ..assistant.clone() };
-                put(&mut self.assistants, &assistant.id.clone(), assistant, &mut counts.assistants);
+                self.assistants.insert(assistant.id.clone(), assistant);
+                counts.assistants += i32::from(taken.insert(("assistant", &request.assistants[nth].id)));
             }
         }
         for (nth, session) in request.sessions.iter().enumerate() {
@@ -404,6 +412,29 @@ impl User {
             export.compaction_cache = in_order(self.compaction_cache.values(), |record| (record.created_at, record.id.clone()));
         }
         export
+    }
+
+    /// The assistants of a request that want a name which one that stays has, or an earlier one of the request. Until no more is found.
+    fn refused_for_names(&self, asked: &[(usize, &Assistant)]) -> BTreeSet<String> {
+        let last: BTreeMap<&str, &Assistant> = asked.iter().map(|(_, assistant)| (assistant.id.as_str(), *assistant)).collect();
+        let live = |assistant: &&Assistant| assistant.deleted_at.is_none();
+        let mut refused = BTreeSet::new();
+        let next = |refused: &BTreeSet<String>| {
+            let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+            let wanting = asked.iter().map(|(_, assistant)| last[assistant.id.as_str()]).filter(live);
+            wanting.filter(|assistant| !refused.contains(&assistant.id)).find(|assistant| {
+                let holder =
+                    self.assistants.values().filter(live).find(|holder| holder.name == assistant.name && holder.id != assistant.id);
+                let stays = |holder: &Assistant| {
+                    refused.contains(&holder.id) || last.get(holder.id.as_str()).is_none_or(|wants| wants.name == holder.name)
+                };
+                holder.is_some_and(stays) || *owners.entry(&assistant.name).or_insert(&assistant.id) != assistant.id
+            })
+        };
+        while let Some(assistant) = next(&refused) {
+            refused.insert(assistant.id.clone());
+        }
+        refused
     }
 }
 

@@ -18,7 +18,7 @@ use userdata::{
 
 use crate::{
     exported::{Exported, category, with_content},
-    on_both_engines_and_walled,
+    on_both_engines_and_walled, records,
     world::{ACME, Client, OTHER, World},
 };
 
@@ -27,10 +27,39 @@ on_both_engines_and_walled!(
     every_digit_and_every_absence_survives,
     erased_records_keep_their_marks_when_imported_elsewhere,
     every_choice_of_categories_gives_those_and_no_others,
+    assistants_of_one_request_may_take_each_others_names,
 );
 
 /// Numbers that a float cannot hold, and spellings that it would not keep.
 const NUMBERS: &str = r#"{"max":9007199254740993,"min":-9007199254740993,"u64":18446744073709551615,"long":123456789012345678901234567890,"third":0.1000000000000000055511151231257827,"zero":-0.0,"one":1.0,"exp":1e400,"EXP":1E+2}"#;
+
+async fn assistants_of_one_request_may_take_each_others_names(world: World) {
+    let client = world.client().await;
+    let assistants = async |named: &[(&str, &str)]| {
+        let assistants: Vec<_> = named.iter().map(|(id, name)| records::assistant(id, name, 2)).collect();
+        let mut outcomes = Vec::new();
+        for _ in 0..2 {
+            let request = ImportUserDataRequest { user_token: "anna".to_owned(), assistants: assistants.clone(), ..Default::default() };
+            let rejections = client.clone().import_again(vec![request]).await.unwrap().rejections;
+            let rejected: Vec<_> = rejections.into_iter().map(|rejection| rejection.field).collect();
+            let held = world.query("SELECT id, name FROM assistants ORDER BY id").await;
+            let held = held.iter().map(|row| format!("{}={}", row["id"].as_str().unwrap(), row["name"].as_str().unwrap()));
+            outcomes.push((rejected, held.collect::<Vec<_>>().join(" ")));
+        }
+        assert_eq!(outcomes[0], outcomes[1], "repeated");
+        outcomes.swap_remove(0)
+    };
+    let all = |held: &str| (Vec::new(), held.to_owned());
+    assert_eq!(assistants(&[("a", "x"), ("b", "y"), ("c", "z")]).await, all("a=x b=y c=z"));
+    assert_eq!(assistants(&[("a", "y"), ("b", "x")]).await, all("a=y b=x c=z"), "exchanged");
+    assert_eq!(assistants(&[("a", "x"), ("b", "w"), ("d", "y")]).await, all("a=x b=w c=z d=y"), "in a chain");
+    // One that stays as it is has `z`: so nobody gives up a name.
+    let refused = |numbers: &[u8]| numbers.iter().map(|number| format!("requests[0].assistants[{number}].name")).collect::<Vec<_>>();
+    let held = "a=x b=w c=z d=y".to_owned();
+    assert_eq!(assistants(&[("a", "w"), ("b", "y"), ("d", "z")]).await, (refused(&[0, 1, 2]), held.clone()));
+    assert_eq!(assistants(&[("a", "z"), ("c", "z")]).await, (refused(&[0]), held.clone()), "to one that wants its own");
+    assert_eq!(assistants(&[("a", "new"), ("b", "new")]).await, (refused(&[1]), "a=new b=w c=z d=y".to_owned()), "to the first");
+}
 
 async fn import_whole(client: &mut Client, requests: Vec<ImportUserDataRequest>) -> ImportUserDataResponse {
     let outcome = client.import_again(requests).await.unwrap();
