@@ -102,7 +102,7 @@ fn request() -> impl Strategy<Value = ImportUserDataRequest> {
         }
         upload
     });
-    let assistant = (id("a", 3), id("name", 3), number(), rarely()).prop_map(|(id, name, number, marked)| {
+    let assistant = (id("a", 4), id("name", 4), number(), rarely()).prop_map(|(id, name, number, marked)| {
         let mut assistant = records::assistant(&id, &name, number);
         if marked {
             (assistant.status, assistant.deleted_at) = ("deleted".to_owned(), records::at(number));
@@ -120,7 +120,7 @@ fn request() -> impl Strategy<Value = ImportUserDataRequest> {
         vec(feedback(), 0..2),
         vec(memory, 0..3),
         vec(upload, 0..3),
-        vec(assistant, 0..3),
+        vec(assistant, 0..5),
         vec(session, 0..2),
         vec(entry, 0..3),
         vec(content, 0..3),
@@ -147,7 +147,7 @@ fn request() -> impl Strategy<Value = ImportUserDataRequest> {
         )
 }
 
-/// Within one request, only conversations and messages may come twice: what the counts are otherwise is not promised.
+/// Within one request, only conversations, messages and assistants may come twice: what the counts are otherwise is not promised.
 fn without_repetitions(request: &mut ImportUserDataRequest) {
     let mut seen = BTreeSet::new();
     let mut first = move |id: &str| seen.insert(id.to_owned());

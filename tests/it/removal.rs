@@ -235,6 +235,8 @@ async fn an_erasure_that_is_repeated_takes_on_the_files_of_one_whose_clock_was_a
     let replica = Repository::open(&world.config.storage.database, 2, behind).await.unwrap();
     let Accepted::Now(first) = accept(world.repository(), &subject, true, &Terms::default()).await else { panic!("not now") };
     let Accepted::Now(second) = accept(&replica, &subject, false, &terms).await else { panic!("not now") };
+    // What is no file's is noted by the clock.
+    assert_eq!(world.query("SELECT id FROM subjects WHERE feedback_erased_at < vault_erased_at").await.len(), 1);
     // Both are gone before they have removed the file.
     drop((first, second));
     let Accepted::Unfinished(again) = accept(&replica, &subject, false, &terms).await else { panic!("not again") };

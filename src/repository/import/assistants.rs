@@ -2,10 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
-    sea_query::{BinOper, Expr, ExprTrait},
-};
+use sea_orm::{ColumnTrait, Condition, QueryFilter, sea_query::Expr};
 
 use super::{Import, late::LATE, marks, other_mark};
 use crate::{
@@ -24,9 +21,6 @@ use crate::{
 };
 
 const NAME_TAKEN: Complaint = Complaint::Rule("is the name of another assistant of the user; choose another, or delete that one");
-
-/// How many names are looked for at once.
-const NAMES: usize = 1_000;
 
 /// No name begins so.
 const NO_NAME: &str = "\u{1}";
@@ -52,7 +46,11 @@ impl Import<'_> {
                 }
             }
         }
-        let holders = self.holders_of(good.iter().filter_map(|at| name(&at.record)).collect()).await?;
+        // Who has the names that are wanted.
+        let wanted: Vec<_> = good.iter().filter_map(|at| name(&at.record)).collect();
+        let live = Condition::all().add(Column::DeletedAt.is_null());
+        let holders = self.held_by::<Entity, (String, String)>("name", live, &wanted, &[Column::Name, Column::Id]).await?;
+        let holders: HashMap<String, String> = holders.into_iter().collect();
         let refused = refused_for_names(&good, &holders);
         let (refused, taken): (Vec<_>, Vec<_>) = good.into_iter().partition(|at| refused.contains(at.record.key.id.as_str()));
         for at in refused {
@@ -60,7 +58,9 @@ impl Import<'_> {
         }
         let names = names(&taken);
         let gives_up = |(held, id): (String, String)| names.get(id.as_str()).is_some_and(|name| *name != Some(&held)).then_some(id);
-        self.free_names(holders.into_iter().filter_map(gives_up).collect()).await?;
+        for id in holders.into_iter().filter_map(gives_up) {
+            self.free_name(id).await?;
+        }
         let rows = latest_by_id(taken.iter().map(|at| (at.record.key.id.as_str(), assistant::row(&self.held, &at.record))));
         self.report.counts.add(Category::Assistants, rows.len() as u32);
         upsert(self.transaction, rows, by_id::<Entity>(&[Column::DeletedAt])).await
@@ -71,28 +71,10 @@ impl Import<'_> {
         self.report.reject(FieldViolation::new(field, complaint), 1);
     }
 
-    /// Who has these names: ids by name.
-    async fn holders_of(&self, names: Vec<&str>) -> Result<HashMap<String, String>, Error> {
-        let mut holders = HashMap::new();
-        for names in names.chunks(NAMES) {
-            let named = Entity::find()
-                .select_only()
-                .columns([Column::Name, Column::Id])
-                .filter(Column::SubjectId.eq(self.held.subject_id))
-                .filter(Column::Name.is_in(names.iter().copied()))
-                .filter(Column::DeletedAt.is_null());
-            holders.extend(named.into_tuple::<(String, String)>().all(self.transaction).await?);
-        }
-        Ok(holders)
-    }
-
-    /// Has those who will have another name give up theirs first: a row is written before the next, and no two may have the same.
-    async fn free_names(&self, ids: Vec<String>) -> Result<(), Error> {
-        for ids in ids.chunks(NAMES) {
-            let no_name = Expr::val(NO_NAME).binary(BinOper::Custom("||"), Expr::col(Column::Id));
-            let free = update_rows::<Entity>(&self.held).col_expr(Column::Name, no_name);
-            free.filter(Column::Id.is_in(ids.iter().cloned())).exec(self.transaction).await?;
-        }
+    /// Has one who will have another name give up his first: a row is written before the next, and no two may have the same.
+    async fn free_name(&self, id: String) -> Result<(), Error> {
+        let free = update_rows::<Entity>(&self.held).col_expr(Column::Name, Expr::val(format!("{NO_NAME}{id}")));
+        free.filter(Column::Id.eq(id)).exec(self.transaction).await?;
         Ok(())
     }
 }
