@@ -73,7 +73,9 @@ impl FramePacker {
 
     /// Takes a block in; gives out the frames it fills.
     pub(super) fn pack(&mut self, block: Block) -> Vec<ExportFrame> {
-        self.frame.reserve(Ord::min(block.bytes, FRAME_TARGET_BYTES) + RESERVE_BYTES);
+        // No more than a frame takes: what is left of the last block is in it already.
+        let room = (FRAME_TARGET_BYTES + RESERVE_BYTES).saturating_sub(self.frame.len());
+        self.frame.reserve(Ord::min(block.bytes + RESERVE_BYTES, room));
         for item in block.items {
             self.take(item);
             if self.frame.len() >= FRAME_TARGET_BYTES {
