@@ -49,9 +49,9 @@ pub fn unauthenticated() -> Status {
     with_reason(Code::Unauthenticated, ErrorReason::CredentialNotAccepted, message, |_| ())
 }
 
-/// The answer while the database cannot be reached.
+/// The answer while the database cannot be reached, or others have all connections to it.
 pub fn database_unavailable() -> Status {
-    let message = "the database cannot be reached; try again";
+    let message = "the database does not answer, or no connection to it became free; try again";
     try_again(Code::Unavailable, ErrorReason::DatabaseUnavailable, message, STORE_RETRY)
 }
 
