@@ -23,7 +23,8 @@ pub struct StorageArgs {
     /// Where the database is.
     #[command(flatten)]
     pub database: DatabaseArgs,
-    /// Connections to PostgreSQL for calls, at most: half of them to read. One more is for keys and health. SQLite has one that writes, and one for each thread that reads.
+    /// Connections to PostgreSQL for calls, at most: half of them to read. One more is for keys and health. SQLite has one that writes, and
+    /// one for each thread that reads.
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
     pub database_max_connections: u32,
     /// Where the content of uploads is: `file://FOLDER`, `s3://BUCKET/PREFIX`, or `memory://` to try things out.
