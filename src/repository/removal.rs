@@ -351,6 +351,6 @@ pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, n
     rows.iter().map(upload).collect()
 }
 
-fn nanos(duration: Duration) -> i64 {
+pub(super) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

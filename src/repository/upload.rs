@@ -16,6 +16,7 @@ use super::{
     page::{Page, PageSize, in_order, paged, read_in_order},
     query::{Pages, Query},
     reader::Reading,
+    removal::nanos,
     row::FromRow,
     subject::{id_of_named, names, update_rows},
     transaction::in_transaction,
@@ -109,6 +110,7 @@ impl Repository {
                 return Ok(Err(NoContent::ObservedBefore));
             }
             let now = self.clock.now().0;
+            // What comes beside other content has another time than its own: so neither of the two finds the mark to be its own in the end.
             let begun_at = CaseStatement::new().case(no_content_comes(now), now).finally(now.saturating_add(1));
             let begin = update_rows::<Entity>(&row.into())
                 .col_expr(Column::HasContent, Expr::val(true))
@@ -145,8 +147,8 @@ fn takes_content() -> Condition {
 
 /// No import can bring content any more: the last that began it has ended well, or has no time left.
 pub(super) fn no_content_comes(now: i64) -> Condition {
-    let longest = i64::try_from(LONGEST_STREAM_DURATION.as_nanos()).unwrap_or(i64::MAX);
-    Condition::any().add(Column::ContentBegunAt.is_null()).add(Column::ContentBegunAt.lt(now.saturating_sub(longest)))
+    let too_old = Column::ContentBegunAt.lt(now.saturating_sub(nanos(LONGEST_STREAM_DURATION)));
+    Condition::any().add(Column::ContentBegunAt.is_null()).add(too_old)
 }
 
 /// Personal, and not deleted: what the vault scope erases.
