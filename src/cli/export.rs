@@ -1,16 +1,16 @@
 //! `export USER`.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{BufWriter, Write, stderr, stdout},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use tempfile::{Builder, NamedTempFile};
 
-use super::{client_args::ServerArgs, progress};
+use super::{client_args::ServerArgs, progress, serve::told_to_stop};
 use crate::grpc::{
     client::Export,
     document::{Item, Line, UserDocument},
@@ -26,7 +26,8 @@ pub(super) struct ExportArgs {
     /// One JSON document, or JSON Lines with a record each, which need no memory.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-    /// Spread the JSON document over lines; without, it is one line that `import` takes.
+    /// Spread the JSON document over lines; without, it is one line that `import` takes, save messages and feedback without their
+    /// conversations.
     #[arg(long)]
     pretty: bool,
     /// The file to write; standard output if absent. It appears when the export is complete.
@@ -107,11 +108,16 @@ pub(super) async fn run(args: ExportArgs) -> anyhow::Result<()> {
     let written = match &args.output {
         None => write(export, &args, &mut BufWriter::new(stdout())).await?,
         Some(path) => {
-            let unfinished = Unfinished::create(path)?;
-            let mut out = BufWriter::new(&unfinished.file);
-            let written = write(export, &args, &mut out).await?;
+            let file = unfinished(path)?;
+            let stopped = told_to_stop()?;
+            let mut out = BufWriter::new(&file);
+            let written = tokio::select! {
+                written = write(export, &args, &mut out) => written?,
+                () = stopped => bail!("the export was interrupted; {} was not written", path.display()),
+            };
             drop(out);
-            unfinished.finish(path)?;
+            file.as_file().sync_all().with_context(|| format!("cannot write {}", path.display()))?;
+            file.persist(path).map_err(|error| error.error).with_context(|| format!("cannot create {}", path.display()))?;
             written
         }
     };
@@ -180,39 +186,12 @@ fn report(written: &Written) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A file that is removed unless it is finished, so that half an export is never taken for a whole one. Only its owner may read it.
-struct Unfinished {
-    file: File,
-    path: PathBuf,
-    finished: bool,
-}
-
-impl Unfinished {
-    fn create(target: &Path) -> anyhow::Result<Self> {
-        let mut path = target.as_os_str().to_owned();
-        path.push(".unfinished");
-        let path = PathBuf::from(path);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self { file, path, finished: false })
-    }
-
-    fn finish(mut self, target: &Path) -> anyhow::Result<()> {
-        self.file.sync_all().with_context(|| format!("cannot write {}", self.path.display()))?;
-        fs::rename(&self.path, target).with_context(|| format!("cannot create {}", target.display()))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing more can be done about a file that cannot be removed; its name says what it is.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+/// A file beside `target` that is removed unless it is persisted, so that half an export is never taken for a whole one. Only its owner may
+/// read it.
+fn unfinished(target: &Path) -> anyhow::Result<NamedTempFile> {
+    let mut name = target.file_name().with_context(|| format!("{} names no file", target.display()))?.to_owned();
+    name.push(".");
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = Builder::new().prefix(&name).suffix(".unfinished").tempfile_in(folder);
+    file.with_context(|| format!("cannot create a file in {}", folder.display()))
 }

@@ -2,6 +2,8 @@
 
 use std::{
     io::Write,
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -63,6 +65,12 @@ fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap()
 }
 
+/// The names of the files in a folder that begin so.
+fn files_of(folder: &Path, prefix: &str) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(prefix)).collect()
+}
+
 /// A document as an export gives it: its records by creation time, then id.
 pub(crate) fn in_the_fixed_order(mut document: Value) -> Value {
     for records in document.as_object_mut().unwrap().values_mut().filter_map(Value::as_array_mut) {
@@ -110,6 +118,9 @@ async fn what_is_generated_is_imported_and_exported_again(world: World) {
         assert_eq!((&messages["memories"], messages["conversations"].as_array().unwrap().len()), (&expected["memories"], 0));
     }
     commands.done(&["export", "nobody", "--output", "nobody.json"]);
+    assert_eq!(files_of(&world.folder(), "nobody"), ["nobody.json"]);
+    let mode = std::fs::metadata(world.folder().join("nobody.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "others may read an export");
     let nobody = json(&std::fs::read_to_string(world.folder().join("nobody.json")).unwrap());
     assert_eq!(nobody, serde_json::json!({"userToken": "nobody", "conversations": [], "memories": []}));
 
@@ -173,6 +184,24 @@ async fn erasing_asks_first_and_tells_what_it_did(world: World) {
     let told = commands.done(&["scoped-delete", &user, "--all", "--yes"]);
     assert!(told.contains("memory_deleted: 0\n") && !told.contains("dialogues_forgotten: 0\n"), "{told}");
     assert!(commands.done(&["delete-messages", &user, "--yes"]).starts_with("messages_deleted: 0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_interrupted_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    // A server that never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let credential = ["--application", ACME, "--api-key", "udk_0123456789abcdef_0123"];
+    let export = ["export", "anna", "--output", "anna.json", "--server", &server];
+    let mut program = Program::start(folder.path(), &[&export[..], &credential].concat());
+    eventually("the export has begun", async || files_of(folder.path(), "anna").len() == 1).await;
+    let name = files_of(folder.path(), "anna").remove(0);
+    assert!(name.starts_with("anna.json.") && name.ends_with(".unfinished"), "{name}");
+    program.signal("TERM");
+    assert_eq!(program.ended().await.0, Some(1));
+    assert!(program.stderr().contains("interrupted"), "{}", program.stderr());
+    assert!(files_of(folder.path(), "").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

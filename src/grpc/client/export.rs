@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// How often a broken stream is taken up again.
+/// How often in a row a stream that brings nothing is taken up again.
 const MAX_RESUMES: u32 = 3;
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(30);
@@ -29,6 +29,7 @@ pub struct Export {
     client: UserDataServiceClient<InterceptedService<Channel, Credential>>,
     request: ExportUserDataRequest,
     stream: Option<Streaming<ExportUserDataResponse>>,
+    /// Since the last response.
     resumes: u32,
     counts: RecordCounts,
     digest: ExportDigest,
@@ -48,7 +49,7 @@ impl Export {
     /// The items of the next response; `None` after the last one. By then the summary has arrived and agrees with all that came.
     ///
     /// # Errors
-    /// The server's status; a connection that broke more than three times; a summary that does not agree.
+    /// The server's status; a connection that broke again and again without bringing anything; a summary that does not agree.
     pub async fn next(&mut self) -> Result<Option<Vec<Item>>, ClientError> {
         while self.summary.is_none() {
             match self.response().await {
@@ -84,6 +85,7 @@ impl Export {
     }
 
     fn take(&mut self, mut response: ExportUserDataResponse) -> Result<Vec<Item>, ClientError> {
+        self.resumes = 0;
         self.request.resume_token = std::mem::take(&mut response.resume_token);
         let summary = response.summary.take();
         let items: Vec<Item> = items(response).collect();
@@ -132,7 +134,9 @@ impl Export {
         let connection =
             matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled) && status.get_details_error_info().is_none();
         let wished = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        if !(connection || wished.is_some() || status.code() == Code::Unavailable) {
+        // The call has no deadline of its own: it is the server that lets none run longer.
+        let goes_on = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
+        if !(connection || wished.is_some() || goes_on) {
             return Err(status.into());
         }
         if self.resumes == MAX_RESUMES {

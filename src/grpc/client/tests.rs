@@ -27,7 +27,7 @@ use crate::{
             GetErasureStatusRequest, GetErasureStatusResponse, Memory, RecordCounts, ScopedDeleteRequest, ScopedDeleteResponse,
             server::user_data_service_server::{UserDataService, UserDataServiceServer},
         },
-        status::invalid,
+        status::{deadline_exceeded, invalid},
     },
 };
 
@@ -123,6 +123,18 @@ async fn an_export_that_keeps_breaking_is_given_up() {
     let error = result.err().unwrap().to_string();
     assert!(error.contains("http://127.0.0.1:") && error.contains("incomplete") && error.contains("draining"), "{error}");
     assert_eq!(tokens.len(), 4);
+}
+
+#[tokio::test]
+async fn an_export_that_gets_on_each_time_comes_to_its_end() {
+    let all: Vec<_> = (0..6).map(|number| memory(&number.to_string())).collect();
+    let mut streams: Vec<_> = all.iter().map(|response| vec![Ok(response.clone()), Err(unavailable())]).collect();
+    // As a server ends a call that has run for long.
+    streams[0][1] = Err(deadline_exceeded());
+    streams.push(vec![Ok(last(&all))]);
+    let (result, tokens) = export(streams).await;
+    assert_eq!(result.unwrap().len(), 6);
+    assert_eq!(tokens, ["", "after 0", "after 1", "after 2", "after 3", "after 4", "after 5"]);
 }
 
 #[tokio::test]
