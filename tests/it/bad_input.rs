@@ -9,7 +9,8 @@ use userdata::{
     grpc::proto::{
         Assistant, CompactionCacheEntry, Conversation, DeleteUserMessagesRequest, Episode, ExportUserDataRequest, Feedback,
         GetErasureStatusRequest, ImportUserDataRequest, Memory, Message, MessagePart, RawPart, ScopedDeleteRequest, Session, TextPart,
-        ToolApprovalRequestPart, ToolCallPart, ToolOutput, ToolResultPart, Upload, UploadContent, UploadEmbedding, message_part::Part,
+        ToolApprovalRequestPart, ToolCallPart, ToolOutput, ToolOutputType, ToolResultPart, Upload, UploadContent, UploadEmbedding,
+        message_part::Part,
     },
 };
 
@@ -281,6 +282,7 @@ fn bad_messages() -> Vec<Case> {
     let long = || format!("{BAD}{}", "x".repeat(250));
     let broken = || format!("{{\"{BAD}\": ");
     let json = |value: String| Some(ToolOutput { r#type: 2, value });
+    let of_type = |r#type: ToolOutputType, value: &str| Some(ToolOutput { r#type: r#type.into(), value: value.into() });
     vec![
         bad_message("conversations[0].messages[1].id", |m| m.id.clear()),
         bad_message("conversations[0].messages[1].id", |m| m.id = long()),
@@ -307,6 +309,9 @@ fn bad_messages() -> Vec<Case> {
         bad_part("conversations[0].messages[1].parts[1].tool_result.output", result(None, None)),
         bad_part("conversations[0].messages[1].parts[1].tool_result.output.value", result(json(BAD.into()), None)),
         bad_part("conversations[0].messages[1].parts[1].tool_result.output.value", result(json(nested(200)), None)),
+        bad_part("conversations[0].messages[1].parts[1].tool_result.output.value", result(of_type(ToolOutputType::Text, "1"), None)),
+        bad_part("conversations[0].messages[1].parts[1].tool_result.output.value", result(of_type(ToolOutputType::ErrorText, "{}"), None)),
+        bad_part("conversations[0].messages[1].parts[1].tool_result.output.value", result(of_type(ToolOutputType::Content, "{}"), None)),
         bad_part(
             "conversations[0].messages[1].parts[1].tool_result.output.type",
             result(Some(ToolOutput { r#type: 0, value: "1".into() }), None),
@@ -322,6 +327,10 @@ fn bad_messages() -> Vec<Case> {
         bad_part("conversations[0].messages[1].parts[1].raw.json", raw("x", format!("[\"{BAD}\"]"))),
         bad_part("conversations[0].messages[1].parts[1].raw.json", raw("x", format!("{{\"type\": \"x\", \"v\": {}}}", nested(200)))),
         bad_part("conversations[0].messages[1].parts[1].raw.type", raw("", "{\"type\": \"\"}".into())),
+        bad_part("conversations[0].messages[1].parts[1].raw.type", raw("x", format!("{{\"type\": \"{BAD}\"}}"))),
+        bad_part("conversations[0].messages[1].parts[1].raw.type", raw("x", "{}".into())),
+        bad_part("conversations[0].messages[1].parts[1].raw.type", raw("1", "{\"type\": 1}".into())),
+        bad_part("conversations[0].messages[1].parts[1].raw.type", raw("x", "{\"type\": \"x\", \"type\": \"x\"}".into())),
     ]
 }
 

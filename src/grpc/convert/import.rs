@@ -120,7 +120,7 @@ fn conversations(path: &str, elements: Vec<proto::Conversation>, rejected: &mut 
             for (name, index) in
                 messages.iter().map(|at| ("messages", at.index)).chain(nested_feedback.iter().map(|at| ("feedback", at.index)))
             {
-                let nowhere = Complaint::Rule("is nested in a conversation whose id is not valid");
+                let nowhere = Complaint::Rule("is nested in a conversation whose id or `forgotten_at` is not valid");
                 rejected.records += 1;
                 if rejected.violations.len() < MAX_REJECTIONS {
                     rejected.violations.push(FieldViolation::new(format!("{path}.{name}[{index}]"), nowhere));

@@ -5,7 +5,7 @@ use prost::{
     Message as _,
     encoding::{self, WireType},
 };
-use serde::de::IgnoredAny;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::Complaints;
 use crate::{
@@ -78,9 +78,11 @@ fn largest_part(message: &proto::Message) -> Option<usize> {
 }
 
 fn check_part(complaints: &mut Complaints, index: usize, part: Option<&Part>) {
-    let mut json = |member: &str, text: &str| {
-        if let Err(problem) = check_json(text) {
+    let mut json = |member: &str, text: &str| match check_json(text) {
+        Ok(()) => true,
+        Err(problem) => {
             complaints.add(format!("parts[{index}].{member}"), Complaint::Json { problem });
+            false
         }
     };
     match part {
@@ -105,25 +107,44 @@ fn check_part(complaints: &mut Complaints, index: usize, part: Option<&Part>) {
             match &result.output {
                 None => complaints.add(format!("parts[{index}].tool_result.output"), Complaint::Missing),
                 Some(output) => {
-                    json("tool_result.output.value", &output.value);
-                    if ToolOutputType::try_from(output.r#type).is_ok_and(|kind| kind != ToolOutputType::Unspecified) {
-                        return;
-                    }
-                    let known = "TOOL_OUTPUT_TYPE_TEXT, _JSON, _ERROR_TEXT, _ERROR_JSON, _CONTENT";
-                    complaints.add(format!("parts[{index}].tool_result.output.type"), Complaint::UnknownValue { known });
+                    let is_json = json("tool_result.output.value", &output.value);
+                    let begins_not_with = |begin| is_json && !output.value.trim_start().starts_with(begin);
+                    let (member, complaint) = match output.r#type() {
+                        ToolOutputType::Text | ToolOutputType::ErrorText if begins_not_with('"') => {
+                            ("value", Complaint::Rule("is not a JSON string"))
+                        }
+                        ToolOutputType::Content if begins_not_with('[') => ("value", Complaint::Rule("is not a JSON array")),
+                        ToolOutputType::Unspecified => {
+                            ("type", Complaint::UnknownValue { known: "TOOL_OUTPUT_TYPE_TEXT, _JSON, _ERROR_TEXT, _ERROR_JSON, _CONTENT" })
+                        }
+                        _ => return,
+                    };
+                    complaints.add(format!("parts[{index}].tool_result.output.{member}"), complaint);
                 }
             }
         }
         Some(Part::Raw(raw)) => {
-            json("raw.json", &raw.json);
+            let is_json = json("raw.json", &raw.json);
+            let is_object = raw.json.trim_start().starts_with('{');
+            if !is_object {
+                complaints.add(format!("parts[{index}].raw.json"), Complaint::Rule("is not a JSON object"));
+            }
             if raw.r#type.is_empty() {
                 complaints.add(format!("parts[{index}].raw.type"), Complaint::Missing);
-            }
-            if !raw.json.trim_start().starts_with('{') {
-                complaints.add(format!("parts[{index}].raw.json"), Complaint::Rule("is not a JSON object"));
+            } else if is_json && is_object && !has_type(&raw.json, &raw.r#type) {
+                complaints.add(format!("parts[{index}].raw.type"), Complaint::Rule("is not the one `type` of `json`"));
             }
         }
     }
+}
+
+/// Whether a JSON object has this `type`, and no other.
+fn has_type(json: &str, r#type: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        r#type: String,
+    }
+    serde_json::from_str::<Typed>(json).is_ok_and(|typed| typed.r#type == r#type)
 }
 
 /// Whether a text is JSON, and not nested too deep for common parsers. What is wrong with it is told by place, never by content.
