@@ -8,7 +8,6 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use prost::Message;
 use tokio::{
     fs::File,
     io::{AsyncBufRead, AsyncBufReadExt, BufReader, stdin},
@@ -17,9 +16,9 @@ use tokio::{
 
 use super::{client_args::ServerArgs, progress};
 use crate::{
-    domain::{limits::MAX_REQUEST_BYTES, subject::UserToken},
+    domain::subject::UserToken,
     grpc::{
-        document::{Place, UserDocument},
+        document::{Place, UserDocument, too_large},
         proto::{ImportUserDataRequest, ImportUserDataResponse, RecordRejection},
     },
 };
@@ -124,8 +123,8 @@ impl Feed {
         let mut place = Place::default();
         for request in document.into_requests() {
             let begin = place.pass(&request);
-            if request.encoded_len() > MAX_REQUEST_BYTES {
-                bail!("holds a record of more than {MAX_REQUEST_BYTES} bytes; what stands before it is imported");
+            if let Some(problem) = too_large(&request) {
+                bail!("{problem}; what stands before it is imported");
             }
             self.begins.push((number, begin));
             if self.sender.send(request).await.is_err() {

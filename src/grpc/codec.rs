@@ -109,7 +109,7 @@ impl From<DecodeError> for Stop {
 }
 
 /// Whether an import's request has more elements than it may, as far as it can be read.
-fn holds_too_much(mut request: &[u8]) -> bool {
+pub(super) fn holds_too_much(mut request: &[u8]) -> bool {
     let mut left = MAX_ELEMENTS;
     // None is shorter.
     request.len() / 2 > left && matches!(count(&mut request, 0, 0, &mut left), Err(Stop::TooMuch))

@@ -110,6 +110,24 @@ impl Item {
             Self::CompactionCache(record) => record.encoded_len(),
         }
     }
+
+    /// How many elements of lists it is in a request, itself and those nested in it, and the continuation that it may need.
+    pub(super) fn elements(&self) -> usize {
+        let nested = match self {
+            Self::Message { message, .. } => message.parts.len() + message.turn_context.as_ref().map_or(0, |context| context.values.len()),
+            Self::ConversationFeedback { feedback, .. } | Self::Feedback(feedback) => feedback.tags.len(),
+            Self::Memory(Memory { keywords, topics, tags, recall_triggers, agent_ids, .. }) => {
+                [keywords, topics, tags, recall_triggers, agent_ids].map(Vec::len).iter().sum()
+            }
+            Self::Conversation(_)
+            | Self::Upload(_)
+            | Self::UploadContent(_)
+            | Self::Assistant(_)
+            | Self::Session(_)
+            | Self::CompactionCache(_) => 0,
+        };
+        2 + nested
+    }
 }
 
 /// The items of one response of an export, in their order. The resume token and the summary are not among them.

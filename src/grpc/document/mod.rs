@@ -46,7 +46,7 @@ mod upload;
 use conversation::{ContinuationForm, ConversationForm};
 pub use error::DocumentError;
 pub use item::{Item, Line, items};
-pub use requests::{Place, Requests};
+pub use requests::{Place, Requests, too_large};
 use upload::UploadForm;
 
 /// Everything one application holds about one user.
@@ -168,7 +168,8 @@ impl UserDocument {
             Item::Feedback(feedback) => self.feedback.push(feedback),
             Item::Memory(memory) => self.memories.push(memory),
             Item::Upload(upload) => self.uploads.push(upload),
-            Item::UploadContent(UploadContent { missing: true, .. }) => {}
+            Item::UploadContent(UploadContent { missing: true, offset: 0, .. }) => {}
+            Item::UploadContent(UploadContent { missing: true, .. }) => return Err(DocumentError::ContentGap),
             Item::UploadContent(piece) => {
                 let content = self.contents.entry(piece.upload_id).or_default();
                 if usize::try_from(piece.offset) != Ok(content.len()) {
@@ -185,12 +186,12 @@ impl UserDocument {
 
     /// The conversation of this id, begun as a continuation if nothing is known of it.
     fn conversation(&mut self, id: &str) -> &mut Conversation {
-        // Parts of a conversation follow each other, so it is the last in all but strange cases.
-        let index = self.conversations.iter().rposition(|conversation| conversation.id == id).unwrap_or_else(|| {
+        // Parts of a conversation follow each other, so no other than the last can be it.
+        if self.conversations.last().is_none_or(|last| last.id != id) {
             self.conversations.push(Conversation { id: id.to_owned(), ..Conversation::default() });
-            self.conversations.len() - 1
-        });
-        &mut self.conversations[index]
+        }
+        let last = self.conversations.len() - 1;
+        &mut self.conversations[last]
     }
 
     /// The document as items, in the order of an export.

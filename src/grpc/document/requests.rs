@@ -2,16 +2,22 @@
 
 use std::iter::Peekable;
 
+use prost::Message as _;
+
 use super::item::Item;
 use crate::{
-    domain::limits::FRAME_TARGET_BYTES,
-    grpc::proto::{Conversation, ImportUserDataRequest},
+    domain::limits::{FRAME_TARGET_BYTES, MAX_ELEMENTS, MAX_REQUEST_BYTES},
+    grpc::{
+        codec::holds_too_much,
+        proto::{Conversation, ImportUserDataRequest},
+    },
 };
 
 /// The tag and length before a nested record, and the header of a continuation it may need, roughly.
 const OVERHEAD_BYTES: usize = 16;
 
-/// The requests that import items, each of about 256 KiB. An item that is larger has a request to itself.
+/// The requests that import items, each of about 256 KiB, and with no more elements than one may have. An item that is larger has a request
+/// to itself.
 pub struct Requests<I: Iterator<Item = Item>> {
     user_token: String,
     items: Peekable<I>,
@@ -30,15 +36,27 @@ impl<I: Iterator<Item = Item>> Iterator for Requests<I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let first = self.items.next()?;
-        let mut bytes = first.encoded_len() + OVERHEAD_BYTES;
+        let (mut bytes, mut elements) = (first.encoded_len() + OVERHEAD_BYTES, first.elements());
         let mut request = ImportUserDataRequest { user_token: self.user_token.clone(), ..ImportUserDataRequest::default() };
         self.put(&mut request, first);
-        while let Some(item) = self.items.next_if(|item| bytes + item.encoded_len() + OVERHEAD_BYTES <= FRAME_TARGET_BYTES) {
+        let mut has_room_for = |item: &Item| {
             bytes += item.encoded_len() + OVERHEAD_BYTES;
+            elements += item.elements();
+            bytes <= FRAME_TARGET_BYTES && elements <= MAX_ELEMENTS
+        };
+        while let Some(item) = self.items.next_if(&mut has_room_for) {
             self.put(&mut request, item);
         }
         Some(request)
     }
+}
+
+/// Why a request would end its stream, if it holds an item that is larger than any may be.
+pub fn too_large(request: &ImportUserDataRequest) -> Option<String> {
+    if request.encoded_len() > MAX_REQUEST_BYTES {
+        return Some(format!("holds a record of more than {MAX_REQUEST_BYTES} bytes"));
+    }
+    holds_too_much(&request.encode_to_vec()).then(|| format!("holds a record with lists of more than {MAX_ELEMENTS} elements"))
 }
 
 impl<I: Iterator<Item = Item>> Requests<I> {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::grpc::proto::ExportUserDataResponse;
+use crate::grpc::proto::{ExportUserDataResponse, MessagePart};
 
 const CONVERSATION: &str = r#"{"id":"c1","agentId":"a","title":null,"createdAt":"2025-01-01T00:00:00Z","updatedAt":"2025-01-01T00:00:00Z","lastActivityAt":null,"userToken":"u","isFromDashboard":false,"messageCount":1,"totalInputTokens":0,"totalOutputTokens":0,"totalTokens":0,"conversationMetadata":null,"feedback":[{"id":"f1","agentId":"a","messageId":"m1","vote":1,"tags":[],"notes":null,"model":null,"createdAt":"2025-01-01T00:00:00Z","updatedAt":"2025-01-01T00:00:00Z"}],"messages":[{"id":"m1","conversationId":"c1","role":"user","parts":[],"createdAt":"2025-01-01T00:00:00.500Z","updatedAt":"2025-01-01T00:00:00.500Z","turnContext":{}}]}"#;
 
@@ -117,6 +117,23 @@ fn content_travels_in_pieces_behind_its_upload() {
 
     let late = Item::UploadContent(UploadContent { upload_id: "d".to_owned(), offset: 5, ..UploadContent::default() });
     assert_eq!(document.push(late), Err(DocumentError::ContentGap));
+    let vanished = Item::UploadContent(UploadContent { upload_id: "c".to_owned(), offset: 10, missing: true, ..UploadContent::default() });
+    assert_eq!(document.push(vanished), Err(DocumentError::ContentGap));
+}
+
+#[test]
+fn records_with_long_lists_are_divided_among_requests_that_the_server_takes() {
+    let mut document = UserDocument::parse(document(CONVERSATION).as_bytes()).unwrap();
+    document.conversations[0].messages[0].parts = vec![MessagePart::default(); 49_000];
+    document.memories = vec![Memory { keywords: vec!["k".to_owned(); 20_000], ..Memory::default() }; 4];
+    document.feedback = vec![Feedback { tags: vec!["t".to_owned(); 30_000], ..Feedback::default() }; 2];
+    let items = document.clone().into_items().count();
+    let requests: Vec<_> = document.into_requests().collect();
+    assert!(requests.iter().all(|request| too_large(request).is_none()));
+    assert!(requests.len() < items, "each has a request to itself");
+    let memory = Memory { topics: vec![String::new(); 60_000], ..Memory::default() };
+    let alone: Vec<_> = UserDocument { memories: vec![memory], ..UserDocument::new("u") }.into_requests().collect();
+    assert!(alone.iter().any(|request| too_large(request).is_some()));
 }
 
 #[test]
