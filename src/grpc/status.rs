@@ -188,7 +188,7 @@ pub fn failed(error: &operations::Error, call: &Call) -> Status {
         }
         operations::Error::ErasedMeanwhile => erased_meanwhile(),
         operations::Error::ReplacedMeanwhile => {
-            let message = "the content of an upload was replaced while it was exported; begin a new export";
+            let message = "the content of an upload was replaced, or vanished, while it was exported; begin a new export";
             with_reason(Code::Aborted, ErrorReason::ContentReplaced, message, |_| ())
         }
         operations::Error::ObjectStore(_) => {

@@ -27,6 +27,14 @@ pub struct Parent {
     pub forgotten_at: Option<Timestamp>,
 }
 
+/// What comes next.
+pub(super) enum Next {
+    Item(Item),
+    /// Of the page that was read nothing is shown; more may follow.
+    Hidden,
+    End,
+}
+
 pub(super) struct ConversationReader {
     wanted: Categories,
     include_deleted: bool,
@@ -103,44 +111,53 @@ impl ConversationReader {
         }
     }
 
-    pub(super) async fn next(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Item>, Error> {
+    /// Whether a page is to be read before the next message; other pages are small.
+    pub(super) fn must_read_messages(&self) -> bool {
+        self.messages.ahead.is_empty() && self.messages.from.is_some()
+    }
+
+    pub(super) async fn next(&mut self, reading: &mut Reading, held: &Held) -> Result<Next, Error> {
         loop {
             if let Some(parent) = self.current.clone() {
                 if let Some(item) = self.next_nested(reading, held, &parent).await? {
-                    return Ok(Some(item));
+                    return Ok(Next::Item(item));
                 }
                 self.current = None;
             }
-            let Some(conversation) = self.next_conversation(reading, held).await? else { return Ok(None) };
+            let Some(conversation) = self.ahead.pop_front() else {
+                let Some(after) = self.more.take() else { return Ok(Next::End) };
+                self.read_conversations(after.as_ref(), reading, held).await?;
+                if self.ahead.iter().any(|conversation| self.shows(conversation)) {
+                    continue;
+                }
+                self.ahead.clear();
+                return Ok(Next::Hidden);
+            };
+            if !self.shows(&conversation) {
+                continue;
+            }
             let parent = Arc::new(Parent { key: conversation.key.clone(), forgotten_at: conversation.forgotten_at });
             let resumed = self.begin.take_if(|(key, _)| *key == parent.key).map(|(_, within)| within);
             self.enter(&parent.key, resumed.as_ref());
             self.current = Some(parent);
             if resumed.is_none() && self.wanted.contain(Category::Conversations) {
-                return Ok(Some(Item::Conversation(Box::new(conversation))));
+                return Ok(Next::Item(Item::Conversation(Box::new(conversation))));
             }
         }
     }
 
-    /// The next conversation that the export shows.
-    async fn next_conversation(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Conversation>, Error> {
-        loop {
-            while let Some(conversation) = self.ahead.pop_front() {
-                if self.shows(&conversation) {
-                    return Ok(Some(conversation));
-                }
-            }
-            let Some(after) = &self.more else { return Ok(None) };
-            let from = match (after, &self.begin) {
-                (Some(key), _) => ConversationsFrom::After(key),
-                (None, Some((key, _))) => ConversationsFrom::At(key),
-                (None, None) => ConversationsFrom::Start,
-            };
-            let page = reading.conversations(held, from, &mut self.size).await?;
-            self.more = if page.is_last { None } else { page.records.last().map(|last| Some(last.key.clone())) };
-            self.ahead.extend(page.records);
-            self.stretch_end = None;
-        }
+    /// Reads a page of conversations.
+    async fn read_conversations(&mut self, after: Option<&RecordKey>, reading: &mut Reading, held: &Held) -> Result<(), Error> {
+        let from = match (after, &self.begin) {
+            (Some(key), _) => ConversationsFrom::After(key),
+            (None, Some((key, _))) => ConversationsFrom::At(key),
+            (None, None) => ConversationsFrom::Start,
+        };
+        let page = reading.conversations(held, from, &mut self.size).await?;
+        self.more = if page.is_last { None } else { page.records.last().map(|last| Some(last.key.clone())) };
+        self.ahead.extend(page.records);
+        self.stretch_end = None;
+        Ok(())
     }
 
     fn shows(&self, conversation: &Conversation) -> bool {

@@ -8,7 +8,10 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use bytes::Bytes;
 
 pub use super::conversation_reader::Parent;
-use super::{Error, Stores, conversation_reader::ConversationReader};
+use super::{
+    Error, Stores,
+    conversation_reader::{ConversationReader, Next},
+};
 use crate::{
     domain::{
         category::{Categories, Category},
@@ -155,13 +158,18 @@ impl<T> Reader<T> {
         Self { ahead: VecDeque::new(), after, size: PageSize::default(), read_all: false }
     }
 
+    /// Whether a page is to be read before the next record.
+    fn must_read(&self) -> bool {
+        self.ahead.is_empty() && !self.read_all
+    }
+
     /// The next record, reading on with `read` when there are no more ahead.
     async fn next(
         &mut self,
         read: impl AsyncFnOnce(Option<&RecordKey>, &mut PageSize) -> Result<Page<T>, crate::repository::Error>,
         key: impl Fn(&T) -> &RecordKey,
     ) -> Result<Option<T>, Error> {
-        if self.ahead.is_empty() && !self.read_all {
+        if self.must_read() {
             let page = read(self.after.as_ref(), &mut self.size).await?;
             self.read_all = page.is_last;
             self.after = page.records.last().map(|last| key(last).clone());
@@ -206,9 +214,11 @@ impl Export {
             && let Some(content) = pending.take()
         {
             drop(reading);
-            let (piece, rest) = content.next_piece(&self.stores.vault, &self.subject).await?;
-            *pending = rest;
+            let read = content.next_piece(&self.stores.vault, &self.subject).await;
+            // Where an erasure has removed it, that is why it is not there.
             self.stores.repository.reading(&self.subject).await?.confirm_not_erased(&held).await?;
+            let (piece, rest) = read?;
+            *pending = rest;
             let piece = Item::Content(piece);
             return Ok(Block { bytes: piece.bytes(), items: vec![piece], is_last: false });
         }
@@ -219,25 +229,32 @@ impl Export {
         let mut block = Block::default();
         // Content is for the next block: no connection is held while the object store is waited for.
         let block_bytes = mem::replace(&mut self.block_bytes, FRAME_TARGET_BYTES);
-        while block.bytes < block_bytes && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
+        // One that is nearly full ends where a page does: of the next one it would take little, and all of it would be kept meanwhile.
+        let is_full = |bytes, stage: &Stage| bytes >= block_bytes || bytes >= block_bytes / 2 && stage.must_read();
+        while !is_full(block.bytes, &self.stage) && !block.is_last && !matches!(self.stage, Stage::Uploads(_, Some(_))) {
             match self.next_item(&mut reading, &held).await? {
-                Some(item) => {
+                Next::Item(item) => {
                     block.bytes += item.bytes();
                     block.items.push(item);
                 }
-                None => block.is_last = true,
+                // Somebody else's turn: there may be any number of such pages.
+                Next::Hidden => break,
+                Next::End => block.is_last = true,
             }
         }
         reading.confirm_not_erased(&held).await?;
         Ok(block)
     }
 
-    async fn next_item(&mut self, reading: &mut Reading, held: &Held) -> Result<Option<Item>, Error> {
+    async fn next_item(&mut self, reading: &mut Reading, held: &Held) -> Result<Next, Error> {
         let Self { wanted, choices, stage, .. } = self;
         let include_deleted = choices.include_deleted;
         loop {
             let item = match stage {
-                Stage::Conversations(reader) => reader.next(reading, held).await?,
+                Stage::Conversations(reader) => match reader.next(reading, held).await? {
+                    Next::End => None,
+                    next => return Ok(next),
+                },
                 Stage::Feedback(reader) => reader
                     .next(async |after, size| reading.detached_feedback(held, after, include_deleted, size).await, |record| &record.key)
                     .await?
@@ -268,10 +285,10 @@ impl Export {
                     .next(async |after, size| reading.compaction_cache(held, after, size).await, |record| &record.key)
                     .await?
                     .map(|record| Item::CompactionCache(Box::new(record))),
-                Stage::End => return Ok(None),
+                Stage::End => return Ok(Next::End),
             };
-            if item.is_some() {
-                return Ok(item);
+            if let Some(item) = item {
+                return Ok(Next::Item(item));
             }
             *stage = mem::replace(stage, Stage::End).next(*wanted);
         }
@@ -315,6 +332,20 @@ impl Stage {
 
     fn conversations(wanted: Categories, include_deleted: bool, begin: Option<(RecordKey, InConversation)>) -> Self {
         Self::Conversations(Box::new(ConversationReader::new(wanted, include_deleted, begin)))
+    }
+
+    /// Whether a page is to be read before the next item.
+    fn must_read(&self) -> bool {
+        match self {
+            Self::Conversations(reader) => reader.must_read_messages(),
+            Self::Feedback(reader) => reader.must_read(),
+            Self::Memories(reader) => reader.must_read(),
+            Self::Uploads(reader, _) => reader.must_read(),
+            Self::Assistants(reader) => reader.must_read(),
+            Self::Sessions(reader) => reader.must_read(),
+            Self::CompactionCache(reader) => reader.must_read(),
+            Self::End => false,
+        }
     }
 
     /// The stage after this one, of those of which something is wanted.

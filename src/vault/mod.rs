@@ -84,14 +84,14 @@ impl Vault {
     /// Reads the piece of an upload's content that begins at `offset`, after pieces of `version`; `None` if the store has no such object.
     ///
     /// # Errors
-    /// [`Error::Replaced`] when the pieces before were of other content; others when the store fails.
+    /// [`Error::Replaced`] when the pieces before were of other content, or of some that is gone; others when the store fails.
     pub async fn read(&self, subject: &Subject, upload_id: &str, offset: u64, version: u64) -> Result<Option<Piece>, Error> {
         let location = self.location(subject, upload_id);
         let mut options = GetOptions::default();
         if offset > 0 {
             let ObjectMeta { size, e_tag, .. } = match self.store.head(&location).await {
                 Ok(meta) => meta,
-                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(object_store::Error::NotFound { .. }) => return Err(Error::Replaced),
                 Err(error) => return Err(error.into()),
             };
             let found = number(e_tag.as_deref());
@@ -109,8 +109,8 @@ impl Vault {
                 let (size, version) = (piece.meta.size, number(piece.meta.e_tag.as_deref()));
                 Ok(Some(Piece { data: piece.bytes().await?, size, version }))
             }
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(object_store::Error::Precondition { .. }) => Err(Error::Replaced),
+            Err(object_store::Error::NotFound { .. }) if offset == 0 => Ok(None),
+            Err(object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. }) => Err(Error::Replaced),
             // Of an empty object no store gives a range.
             Err(error) => match self.store.head(&location).await {
                 Ok(ObjectMeta { size: 0, e_tag, .. }) if offset == 0 => {

@@ -18,6 +18,7 @@ mod deadline;
 mod delete_messages;
 mod exported;
 mod faults;
+mod hidden;
 mod isolation;
 mod key_sets;
 mod leaks;

@@ -35,7 +35,7 @@ on_both_engines_and_walled!(
     resuming_after_any_kind_of_record_gives_exactly_the_rest,
     a_token_of_anything_else_is_refused,
     an_erasure_ends_the_exports_it_overlaps,
-    content_that_is_replaced_ends_the_exports_of_it,
+    content_that_is_replaced_or_vanishes_ends_the_exports_of_it,
     a_user_never_seen_has_an_empty_summary,
     the_largest_records_pass_in_frames_of_less_than_1_mib,
 );
@@ -259,7 +259,7 @@ async fn an_erasure_ends_the_exports_it_overlaps(world: World) {
     }
 }
 
-async fn content_that_is_replaced_ends_the_exports_of_it(world: World) {
+async fn content_that_is_replaced_or_vanishes_ends_the_exports_of_it(world: World) {
     const SIZE: usize = 4 * 1024 * 1024;
     let mut user = UserDocument::new("anna");
     let created_at = Some(Timestamp { seconds: 1, nanos: 0 });
@@ -298,6 +298,12 @@ async fn content_that_is_replaced_ends_the_exports_of_it(world: World) {
     let after = Exported::fetch(&mut client, with_content("anna")).await;
     let large = after.0.iter().flat_map(|frame| &frame.upload_contents).filter(|piece| piece.upload_id == "large");
     assert!(large.flat_map(|piece| &piece.data).all(|byte| *byte == 2));
+
+    // Content that vanishes behind its first pieces is not told as content that never was.
+    std::fs::remove_dir_all(world.objects()).unwrap();
+    let resume_token = after.0.iter().find(within).unwrap().resume_token.clone();
+    let resumed = client.export_responses(ExportUserDataRequest { resume_token, ..with_content("anna") }).await;
+    assert_reason(&resumed.unwrap_err(), Code::Aborted, "ERROR_REASON_CONTENT_REPLACED");
 }
 
 async fn a_user_never_seen_has_an_empty_summary(world: World) {
