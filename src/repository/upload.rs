@@ -28,21 +28,17 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
-static ALL: Pages = Pages::new(|continues| paged(in_order::<Entity>(continues)));
-static SHOWN: Pages = Pages::new(|continues| paged(shown(in_order(continues))));
+static LIVE: Pages = Pages::new(|continues| paged(shown(in_order(continues)).filter(Column::DeletedAt.is_null())));
+static ALL: Pages = Pages::new(|continues| paged(shown(in_order(continues))));
 static PERSONAL_IDS: Query = Query::new(|_| {
     let of_subject = Expr::col(Column::SubjectId).eq(id_of_named());
     let ids = Entity::find().select_only().column(Column::Id).filter(of_subject).filter(personal_and_live());
     ids.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id).into_query()
 });
 
-fn live(select: Select<Entity>) -> Select<Entity> {
-    select.filter(Column::DeletedAt.is_null())
-}
-
-/// Of those not deleted, the ones that an export shows: not while an erasure removes them. What could not be removed it shows again.
+/// What an export shows: nothing that an erasure is removing. What could not be removed it shows again.
 fn shown(select: Select<Entity>) -> Select<Entity> {
-    live(select).filter(free_to_remove())
+    select.filter(free_to_remove().add(Column::DeletedAt.is_not_null()))
 }
 
 impl Reading {
@@ -57,7 +53,7 @@ impl Reading {
         include_deleted: bool,
         size: &mut PageSize,
     ) -> Result<Page<Upload>, Error> {
-        let pages = if include_deleted { &ALL } else { &SHOWN };
+        let pages = if include_deleted { &ALL } else { &LIVE };
         read_in_order(self, pages, (held, after), size, |row| Ok(record(Model::from_row(row)?)), Upload::bytes).await
     }
 

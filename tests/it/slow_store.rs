@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use userdata::grpc::{
     document::UserDocument,
-    proto::{ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse},
+    proto::{ExportUserDataRequest, ImportUserDataRequest, ScopedDeleteRequest, ScopedDeleteResponse},
 };
 
 use crate::{
@@ -242,7 +242,10 @@ async fn content_that_is_imported_while_its_upload_is_removed_is_rejected(mut wo
         let request = ImportUserDataRequest { user_token: "anna".to_owned(), uploads: vec![upload], ..Default::default() };
         assert_eq!(client.import_again(vec![request]).await.unwrap().rejections[0].field, "requests[0].uploads[0].id");
     }
-    assert!(client.export("anna").await.iter().all(|response| response.uploads.is_empty()), "an upload is shown while it is removed");
+    for include_deleted in [false, true] {
+        let shown = client.export_responses(ExportUserDataRequest { include_deleted, ..with_content("anna") }).await.unwrap();
+        assert!(shown.iter().all(|response| response.uploads.is_empty()), "an upload is shown while it is removed");
+    }
 
     store.hold(Held::Nothing);
     assert_eq!(erasure.await.unwrap().uploads_deleted, 1);
