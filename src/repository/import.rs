@@ -88,7 +88,7 @@ impl Import<'_> {
     async fn conversations(&mut self, elements: &[At<ConversationElement>]) -> Result<(), Error> {
         let mut known = self.known_conversations(elements.iter().map(|element| element.record.id.as_str())).await?;
         let mut headers: Vec<&Conversation> = Vec::new();
-        let mut moved: Vec<RecordKey> = Vec::new();
+        let mut moved: Vec<(Timestamp, RecordKey)> = Vec::new();
         let mut accepted: Vec<&At<ConversationElement>> = Vec::new();
         for element in elements {
             let part = &element.record;
@@ -106,10 +106,12 @@ impl Import<'_> {
                 continue;
             }
             if let Some(header) = &part.header {
-                if known.get(&part.id).is_some_and(|known| known.created_at != header.key.created_at) {
-                    moved.push(header.key.clone());
+                let now = Known { created_at: header.key.created_at, forgotten: header.forgotten_at.is_some() };
+                if let Some(before) = known.insert(part.id.clone(), now)
+                    && before.created_at != header.key.created_at
+                {
+                    moved.push((before.created_at, header.key.clone()));
                 }
-                known.insert(part.id.clone(), Known { created_at: header.key.created_at, forgotten: header.forgotten_at.is_some() });
                 headers.push(header);
             }
             accepted.push(element);
@@ -119,8 +121,8 @@ impl Import<'_> {
         self.report.counts.add(Category::Conversations, rows.len() as u32);
         let kept = [conversations::Column::ForgottenAt];
         upsert(self.transaction, rows, by_id::<conversations::Entity>(&kept)).await?;
-        for key in moved {
-            self.move_nested(&key).await?;
+        for (from, to) in moved {
+            self.move_nested(from, &to).await?;
         }
         self.messages(&accepted, &known).await?;
         let nested = accepted.iter().flat_map(|element| {
@@ -145,16 +147,18 @@ impl Import<'_> {
     }
 
     /// Takes what is nested in a conversation along when its creation time changes: the time is part of their keys.
-    async fn move_nested(&self, to: &RecordKey) -> Result<(), Error> {
+    async fn move_nested(&self, from: Timestamp, to: &RecordKey) -> Result<(), Error> {
         messages::Entity::update_many()
             .col_expr(messages::Column::ConversationCreatedAt, Expr::val(to.created_at.0))
             .filter(messages::Column::SubjectId.eq(self.held.subject_id))
+            .filter(messages::Column::ConversationCreatedAt.eq(from.0))
             .filter(messages::Column::ConversationId.eq(to.id.as_str()))
             .exec(self.transaction)
             .await?;
         feedback_rows::Entity::update_many()
             .col_expr(feedback_rows::Column::ConversationCreatedAt, Expr::val(to.created_at.0))
             .filter(feedback_rows::Column::SubjectId.eq(self.held.subject_id))
+            .filter(feedback_rows::Column::ConversationCreatedAt.eq(from.0))
             .filter(feedback_rows::Column::ConversationId.eq(to.id.as_str()))
             .exec(self.transaction)
             .await?;
