@@ -124,7 +124,7 @@ impl Server {
         let issuers = Arc::new(Issuers::new(&config.auth)?);
         let mut key_sets = KeySet::of(&config.auth, &issuers).map_err(Error::KeySets)?;
         key_sets::refresh(&mut key_sets).await;
-        let failed_logins = FailedLogins::new(config.auth.failed_logins);
+        let failed_logins = FailedLogins::new(config.auth.failed_logins, config.listen.max_concurrent_streams);
         let keys = Arc::new(KeyRing::default());
         key_refresh::refresh(&keys, &repository).await.map_err(database)?;
         let tls = match config.tls {

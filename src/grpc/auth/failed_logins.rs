@@ -32,9 +32,11 @@ const LATEST: Duration = Duration::from_secs(5);
 /// Who waits no longer than this for an answer is told of his deadline instead of the refusal.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
-/// How many refusals wait at once, and how many of one peer, for each is a call that is kept: others come at once.
+/// How many refusals wait at once, and how many of one peer, for each is a call that is kept: others come at once. Of a connection's calls
+/// they are no more than this part, so that one which many share is open to the others.
 const WAITING: usize = 1_000;
 const WAITING_OF_ONE_PEER: usize = 100;
+const PART_OF_CONNECTION: u32 = 4;
 
 /// Between two lines in the log at least.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -60,20 +62,16 @@ struct Record {
     waiting: Semaphore,
 }
 
-impl Default for Record {
-    fn default() -> Self {
-        Self { forgiven_at: AtomicU64::default(), waiting: Semaphore::new(WAITING_OF_ONE_PEER) }
-    }
-}
-
 impl FailedLogins {
-    /// Knows of none; so many a minute are answered at once.
-    pub fn new(at_once: u32) -> Arc<Self> {
+    /// Knows of none; so many a minute are answered at once. A connection has so many calls at a time.
+    pub fn new(at_once: u32, calls_of_connection: u32) -> Arc<Self> {
+        let of_one_peer = Ord::clamp((calls_of_connection / PART_OF_CONNECTION) as usize, 1, WAITING_OF_ONE_PEER);
+        let record = || Record { forgiven_at: AtomicU64::default(), waiting: Semaphore::new(of_one_peer) };
         Arc::new(Self {
             began: Instant::now(),
             each: millis(WINDOW) / u64::from(at_once.max(1)),
             hasher: RandomState::new(),
-            records: std::iter::repeat_with(Record::default).take(RECORDS).collect(),
+            records: std::iter::repeat_with(record).take(RECORDS).collect(),
             untold: AtomicU64::default(),
             next_line: AtomicU64::default(),
             waiting: Semaphore::new(WAITING),
@@ -170,7 +168,7 @@ mod tests {
 
     #[test]
     fn refusals_within_the_measure_are_answered_at_once_and_more_of_them_late() {
-        let failed = FailedLogins::new(30);
+        let failed = FailedLogins::new(30, 100);
         let late: Vec<u64> = (0..34).map(|_| failed.refused(PEER, 0)).collect();
         assert_eq!(late[..30], [0; 30]);
         assert_eq!(late[30..], [2_000, 4_000, 5_000, 5_000]);
@@ -178,7 +176,7 @@ mod tests {
 
     #[test]
     fn refusals_are_forgiven_in_time_however_many_there_were() {
-        let failed = FailedLogins::new(30);
+        let failed = FailedLogins::new(30, 100);
         for _ in 0..100_000 {
             failed.refused(PEER, 0);
         }
@@ -193,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_refusals_wait_at_once_and_those_of_one_peer_leave_room_for_others() {
-        let failed = FailedLogins::new(1);
+        let failed = FailedLogins::new(1, 400);
         let refusal = |last: usize| {
             let caller = Caller { peer: Ipv4Addr::new(192, 0, 2, u8::try_from(last).unwrap()).into(), deadline: None };
             let answer = async { Ok::<_, ()>(Status::unauthenticated("").into_http::<()>()) };
@@ -210,8 +208,16 @@ mod tests {
     }
 
     #[test]
+    fn refusals_that_wait_leave_most_of_a_connection_to_others() {
+        for (calls, expected) in [(0, 1), (1, 1), (8, 2), (100, 25), (10_000, WAITING_OF_ONE_PEER)] {
+            let failed = FailedLogins::new(1, calls);
+            assert_eq!(failed.record(PEER).waiting.available_permits(), expected, "{calls}");
+        }
+    }
+
+    #[test]
     fn peers_are_slowed_for_themselves_and_networks_as_one() {
-        let failed = FailedLogins::new(1);
+        let failed = FailedLogins::new(1, 100);
         let peers: Vec<IpAddr> = (0..=255).map(|last| Ipv4Addr::new(198, 51, 100, last).into()).collect();
         let slowed = peers.iter().filter(|peer| failed.refused(**peer, 0) > 0).count();
         assert!(slowed < 64, "{slowed} of 256 peers are slowed by others");
