@@ -88,7 +88,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
 async fn replace_key(repository: &Repository, clock: Clock) -> anyhow::Result<(Secret, bool)> {
     let application = ApplicationId::parse(APPLICATION)?;
     let now = clock.now();
-    let earlier = repository.list_api_keys(Some(&application)).await?;
+    let earlier = repository.list_api_keys(Some(&application)).await?.keys;
     for key in &earlier {
         repository.revoke_api_key(&key.id, now).await?;
     }

@@ -16,7 +16,7 @@ use crate::{
         subject::ApplicationId,
         timestamp::{Clock, Timestamp},
     },
-    repository::Repository,
+    repository::{ApiKeys, Repository, UnreadableApiKey},
 };
 
 #[derive(Args, Debug)]
@@ -107,6 +107,8 @@ pub(super) async fn run(args: KeysArgs) -> anyhow::Result<()> {
 
 async fn create(args: CreateArgs, clock: Clock) -> anyhow::Result<()> {
     ensure!(args.permissions != Permissions::default(), "--permissions: name at least one");
+    let can_be_sent = args.application.as_str().bytes().all(|byte| byte.is_ascii_graphic());
+    ensure!(can_be_sent, "--application: callers send it in a header, so use visible ASCII characters and no spaces");
     let (key, text) = mint(args.application, args.permissions, args.expires.as_deref(), clock.now())?;
     let repository = open(&args.database, clock).await?;
     repository.insert_api_key(&key).await?;
@@ -118,8 +120,7 @@ async fn rotate(args: RotateArgs, clock: Clock) -> anyhow::Result<()> {
     let id = key_id(&args.id)?;
     let now = clock.now();
     let repository = open_existing(&args.database, clock).await?;
-    let keys = repository.list_api_keys(None).await?;
-    let old = keys.into_iter().find(|key| key.id == id).with_context(|| unknown(&id))?;
+    let old = repository.find_api_key(&id).await?.with_context(|| unknown(&id))?;
     ensure!(old.is_live(now), "key {id} is revoked or has expired; make a new one with `keys create`");
     let (key, text) = mint(old.application, old.permissions, args.expires.as_deref(), now)?;
     repository.insert_api_key(&key).await?;
@@ -158,8 +159,12 @@ fn unknown(id: &ApiKeyId) -> String {
 
 async fn list(args: ListArgs, clock: Clock) -> anyhow::Result<()> {
     let repository = open_existing(&args.database, clock).await?;
-    let keys = repository.list_api_keys(args.application.as_ref()).await?;
+    let ApiKeys { keys, unreadable } = repository.list_api_keys(args.application.as_ref()).await?;
     repository.close().await?;
+    for UnreadableApiKey { id, problem } in unreadable {
+        let name = id.map_or_else(|| "a key whose id is none".to_owned(), |id| format!("key {id}"));
+        writeln!(io::stderr().lock(), "{name} admits nobody, for it cannot be read: {problem}")?;
+    }
     let mut out = io::stdout().lock();
     match args.list_format {
         Format::Json => {

@@ -3,7 +3,7 @@
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, IdenStatic, QueryFilter, QueryOrder, QueryTrait,
-    sea_query::{Expr, ExprTrait},
+    sea_query::{Expr, ExprTrait, SelectStatement},
 };
 
 use super::{
@@ -16,9 +16,9 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 
-/// The keys in the database that are neither revoked nor expired.
+/// Keys in the database. One that cannot be read does not keep the others from being read.
 #[derive(Debug, Default)]
-pub struct LiveApiKeys {
+pub struct ApiKeys {
     /// Those that can be read.
     pub keys: Vec<ApiKey>,
     /// The others: nobody is admitted by them.
@@ -57,34 +57,45 @@ impl Repository {
     /// All keys, revoked and expired ones too, or those of one application; by application, then age.
     ///
     /// # Errors
-    /// When the database cannot be read, or holds a key that cannot be.
-    pub async fn list_api_keys(&self, application: Option<&ApplicationId>) -> Result<Vec<ApiKey>, Error> {
+    /// When the database cannot be read.
+    pub async fn list_api_keys(&self, application: Option<&ApplicationId>) -> Result<ApiKeys, Error> {
         let mut query = Entity::find();
         if let Some(application) = application {
             query = query.filter(Column::ApplicationId.eq(application.as_str()));
         }
         let query = query.order_by_asc(Column::ApplicationId).order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
-        query.all(self.watch()).await?.into_iter().map(api_key).collect()
+        self.api_keys(query.into_query()).await
     }
 
-    /// The keys that are neither revoked nor expired. One that cannot be read is named, and does not keep the others from being read.
+    /// A key, be it revoked or expired.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the key.
+    pub async fn find_api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, Error> {
+        Entity::find_by_id(id.as_str()).one(self.watch()).await?.map(api_key).transpose()
+    }
+
+    /// The keys that are neither revoked nor expired.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn live_api_keys(&self) -> Result<LiveApiKeys, Error> {
-        let mut live = LiveApiKeys::default();
+    pub async fn live_api_keys(&self) -> Result<ApiKeys, Error> {
         let unexpired = Condition::any().add(Column::ExpiresAt.is_null()).add(Column::ExpiresAt.gt(self.clock.now().0));
-        let select = Entity::find().filter(Column::RevokedAt.is_null()).filter(unexpired).into_query();
+        self.api_keys(Entity::find().filter(Column::RevokedAt.is_null()).filter(unexpired).into_query()).await
+    }
+
+    async fn api_keys(&self, select: SelectStatement) -> Result<ApiKeys, Error> {
+        let mut found = ApiKeys::default();
         for row in self.watch().query_all(&select).await? {
             match Model::from_query_result(&row, "").map_err(Error::from).and_then(api_key) {
-                Ok(key) => live.keys.push(key),
+                Ok(key) => found.keys.push(key),
                 Err(error) => {
                     let id = row.try_get::<String>("", Column::Id.as_str()).ok().and_then(|id| ApiKeyId::parse(&id));
-                    live.unreadable.push(UnreadableApiKey { id, problem: error.to_string() });
+                    found.unreadable.push(UnreadableApiKey { id, problem: error.to_string() });
                 }
             }
         }
-        Ok(live)
+        Ok(found)
     }
 
     /// Revokes a key, and says whether there is one. A key that was revoked before keeps its time.

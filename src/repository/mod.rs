@@ -38,7 +38,7 @@ mod upsert;
 mod verification;
 
 pub use accepted_request::Accepted;
-pub use api_key::{LiveApiKeys, UnreadableApiKey};
+pub use api_key::{ApiKeys, UnreadableApiKey};
 pub use connect::{Engine, SchemaState, StorageUrl};
 pub use conversation::ConversationsFrom;
 pub use error::Error;

@@ -118,9 +118,9 @@ mod tests {
         assert!(repository.revoke_api_key(&key.id, Timestamp(2)).await.unwrap());
         assert!(repository.revoke_api_key(&key.id, Timestamp(3)).await.unwrap());
         until_accepted_is(false, &interceptor, text.expose()).await;
-        let kept = repository.list_api_keys(Some(&application)).await.unwrap();
+        let kept = repository.list_api_keys(Some(&application)).await.unwrap().keys;
         assert_eq!(kept[0].revoked_at, Some(Timestamp(2)));
-        assert!(repository.list_api_keys(Some(&ApplicationId::parse("OTHER").unwrap())).await.unwrap().is_empty());
+        assert!(repository.list_api_keys(Some(&ApplicationId::parse("OTHER").unwrap())).await.unwrap().keys.is_empty());
 
         stop.cancel();
         refreshing.await.unwrap();

@@ -1,5 +1,7 @@
 //! Keys in the database that are not as the service writes them.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use userdata::{
@@ -68,4 +70,18 @@ async fn a_key_that_cannot_be_read_is_refused_and_named_and_the_others_are_read_
     assert_eq!(named.len(), expected.len(), "more than once: {named:?}");
     named.retain(|key| !expected.contains(key));
     assert!(named.is_empty() && !program.stderr().contains("hunter2"), "{}", program.stderr());
+
+    let keys = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_userdata"));
+        command.arg("keys").args(arguments).env("USERDATA_DATABASE_URL", &world.database_url).output().unwrap()
+    };
+    let listed = keys(&["list"]);
+    let (shown, said) = (String::from_utf8(listed.stdout).unwrap(), String::from_utf8(listed.stderr).unwrap());
+    assert!(listed.status.success() && shown.contains(id.as_str()), "{said}");
+    assert!(
+        said.contains("key 00000000000000aa admits nobody") && said.contains("whose id is none") && !said.contains("hunter2"),
+        "{said}"
+    );
+    assert!(keys(&["rotate", &world.key(ACME)[4..20]]).status.success());
+    assert!(!keys(&["rotate", "00000000000000aa"]).status.success());
 }

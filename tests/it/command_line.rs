@@ -54,6 +54,7 @@ fn a_command_that_fails_says_why_in_one_line_and_exits_with_1() {
         "keys revoke udk_0123456789abcdef_hunter2",
         "keys create --application DEMO --permissions export --expires yesterday",
         "keys create --application DEMO --permissions ,",
+        "keys create --application GRÖSSE --permissions export",
         "keys list --database-url mysql://anna:hunter2@db/x",
         "health --server http://127.0.0.1:1",
     ];

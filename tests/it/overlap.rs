@@ -144,7 +144,7 @@ async fn on_postgres_calls_that_wait_for_one_user_hold_up_neither_health_nor_rev
     // A call that needs no connection.
     let no_scope = ScopedDeleteRequest { user_token: "berta".to_owned(), ..Default::default() };
     assert_eq!(other.users.scoped_delete(no_scope.clone()).await.unwrap_err().code(), Code::InvalidArgument);
-    let keys = world.repository().list_api_keys(Some(&ApplicationId::parse(OTHER).unwrap())).await.unwrap();
+    let keys = world.repository().list_api_keys(Some(&ApplicationId::parse(OTHER).unwrap())).await.unwrap().keys;
     assert!(world.repository().revoke_api_key(&keys[0].id, Timestamp(1)).await.unwrap());
     eventually("the revoked key is refused", async || match other.users.scoped_delete(no_scope.clone()).await.unwrap_err().code() {
         Code::Unauthenticated => true,
