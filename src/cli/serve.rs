@@ -35,8 +35,12 @@ pub(super) struct MigrateArgs {
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = args.server.check()?;
     telemetry::start(&config.log)?;
-    let server = Server::build(config, args.migrate, Clock::default()).await?;
-    Ok(server.run(told_to_stop()?).await?)
+    let mut stop = Box::pin(told_to_stop()?);
+    let server = tokio::select! {
+        server = Server::build(config, args.migrate, Clock::default()) => server?,
+        () = &mut stop => return Ok(()),
+    };
+    Ok(server.run(stop).await?)
 }
 
 pub(super) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use userdata::{
 
 use crate::{
     on_both_engines,
+    program::Program,
     world::{World, eventually},
 };
 
@@ -126,4 +127,21 @@ async fn on_postgres_a_replica_waits_for_one_that_migrates_for_as_long_as_it_tak
     eventually("it waits for longer than for others", async || !world.query(waits).await.is_empty()).await;
     other.rollback().await.unwrap();
     migration.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_a_replica_that_waits_for_one_that_migrates_can_be_stopped() {
+    let mut world = World::start(Engine::Postgres).await;
+    world.stop_server().await;
+    world.repository().unmigrate().await.unwrap();
+    let other = world.database.begin().await.unwrap();
+    other.execute_unprepared("SELECT pg_advisory_xact_lock(7553624)").await.unwrap();
+    let mut replica = Program::serve(&world.folder(), &world.database_url, &["--migrate", "--object-store-url", "memory://"]);
+    let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+    eventually("it waits", async || !world.query(waits).await.is_empty()).await;
+    replica.signal("TERM");
+    let (code, took) = replica.ended().await;
+    assert_eq!(code, Some(0), "{}", replica.stderr());
+    assert!(took.as_secs() < 5, "{took:?}");
+    other.rollback().await.unwrap();
 }
