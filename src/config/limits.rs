@@ -23,7 +23,7 @@ pub struct LimitsConfig {
     /// Exports that run at once: each until its client has taken all of it.
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_exports: u32,
-    /// Of these, exports of one application: one whose client takes nothing holds up to 2 MiB.
+    /// Of these, exports of one application: one whose client takes nothing holds about 2 MiB, and 3 MiB where records are the largest.
     #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_exports_per_application: u32,
     /// Bytes of imports in memory: requests, and content that is not finished; the import that goes beyond is ended.

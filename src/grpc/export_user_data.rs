@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
+    auth::Belief,
     caught::caught,
     convert::request,
     deadline::Deadline,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::ExportUserDataRequest>) -> Result<FrameStream, Status> {
-    let Begun { principal, call, deadline, message, room } = begun;
+    let Begun { principal, belief, call, deadline, message, room } = begun;
     let (user_token, choices, resume_token) = request::export(message).map_err(status::invalid)?;
     if choices.include_deleted {
         principal.permits(Permission::Admin).map_err(|reason| status::not_permitted(&reason))?;
@@ -62,7 +63,7 @@ pub(super) async fn export_user_data(services: &Services, begun: Begun<proto::Ex
     let (sender, receiver) = mpsc::unbounded_channel();
     if !first.is_last {
         let queue = Queue { own: Arc::new(Semaphore::new(1)), shared: Arc::clone(&services.read_ahead), sender: sender.clone() };
-        let work = read_all(export, queue, Arc::clone(&call));
+        let work = read_all(export, belief, queue, Arc::clone(&call));
         services.heavy.start(run(work, Arc::clone(&call), sender, services.cut.clone(), deadline));
     }
     Ok(FrameStream::new(packer, first, receiver, call, rooms))
@@ -93,9 +94,10 @@ async fn run(
     let _ = sender.send((Err(status), None));
 }
 
-async fn read_all(mut export: Export, queue: Queue, call: Arc<Call>) -> Result<(), Status> {
+async fn read_all(mut export: Export, belief: Belief, queue: Queue, call: Arc<Call>) -> Result<(), Status> {
     // Nothing is read before there is room for it: a slow reader costs a block less.
     while let Some(room) = queue.room().await {
+        belief.lasts()?;
         let block = export.next_block().await.map_err(|error| status::failed(&error, &call))?;
         let is_last = block.is_last;
         if queue.sender.send((Ok(block), Some(room))).is_err() || is_last {

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{
+    auth::Belief,
     convert::{import, request},
     load::{HeldBytes, Load},
     proto,
@@ -27,9 +28,9 @@ pub(super) async fn import_user_data(
     cut: CancellationToken,
     begun: Begun<Streaming<proto::ImportUserDataRequest>>,
 ) -> Result<proto::ImportUserDataResponse, Status> {
-    let Begun { principal, call, message: requests, .. } = begun;
+    let Begun { principal, belief, call, message: requests, .. } = begun;
     let (mut import, content) = (Import::new(stores), load.import_bytes(principal.application().clone()));
-    let taken = cut.run_until_cancelled(take_all(&mut import, &principal, &call, content, requests)).await;
+    let taken = cut.run_until_cancelled(take_all(&mut import, (&principal, &belief), &call, content, requests)).await;
     let report = import.finish().await;
     call.count_records(&report.counts);
     call.count("rejected", report.rejected);
@@ -39,7 +40,7 @@ pub(super) async fn import_user_data(
 
 async fn take_all(
     import: &mut Import,
-    principal: &Principal,
+    (principal, belief): (&Principal, &Belief),
     call: &Arc<Call>,
     mut content: HeldBytes,
     mut requests: Streaming<proto::ImportUserDataRequest>,
@@ -48,6 +49,7 @@ async fn take_all(
         let path = format!("requests[{index}]");
         let next = requests.message().await.map_err(|status| status::unreadable(status, &path))?;
         let Some(mut message) = next else { break };
+        belief.lasts()?;
         let user_token = request::user_token(std::mem::take(&mut message.user_token)).map_err(|violations| {
             let full = |violation: FieldViolation| FieldViolation::new(format!("{path}.{}", violation.field), violation.complaint);
             status::invalid(violations.into_iter().map(full).collect())

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status, Streaming, body::Body};
 
 use super::{
     admission::{AdmitLayer, Held},
+    auth::Belief,
     deadline::Deadline,
     delete_user_messages::delete_user_messages,
     export_user_data::export_user_data,
@@ -77,6 +78,8 @@ impl Services {
 /// A request whose caller is known and permitted to do such things at all.
 pub(super) struct Begun<T> {
     pub(super) principal: Principal,
+    /// To be asked again where a call goes on for long.
+    pub(super) belief: Belief,
     pub(super) call: Arc<Call>,
     pub(super) deadline: Option<Deadline>,
     pub(super) message: T,
@@ -87,13 +90,15 @@ pub(super) struct Begun<T> {
 /// Begins a request: who calls, and whether that permits such calls.
 pub(super) fn begin<T>(request: Request<T>, permission: Permission) -> Result<Begun<T>, Status> {
     let (_, mut extensions, message) = request.into_parts();
-    let known = (extensions.remove::<Principal>(), extensions.remove::<Arc<Call>>(), extensions.remove::<Arc<Room>>());
-    let (Some(principal), Some(call), Some(room)) = known else {
+    let known = (extensions.remove::<Principal>(), extensions.remove::<Belief>());
+    let (Some(principal), Some(belief)) = known else { return Err(status::unauthenticated()) };
+    let (Some(call), Some(room)) = (extensions.remove::<Arc<Call>>(), extensions.remove::<Arc<Room>>()) else {
         return Err(status::unauthenticated());
     };
-    call.by(&principal);
+    // The request may have taken its time.
+    belief.lasts()?;
     principal.permits(permission).map_err(|reason| status::not_permitted(&reason))?;
-    Ok(Begun { principal, call, deadline: extensions.remove(), message, room })
+    Ok(Begun { principal, belief, call, deadline: extensions.remove(), message, room })
 }
 
 #[tonic::async_trait]

@@ -185,7 +185,7 @@ pub(crate) fn seen(refused: &Status) -> (Code, String, Vec<u8>, Vec<String>) {
     (refused.code(), refused.message().to_owned(), refused.details().to_vec(), names)
 }
 
-fn id_of(key: &str) -> ApiKeyId {
+pub(crate) fn id_of(key: &str) -> ApiKeyId {
     ApiKeyId::parse(&key[4..20]).unwrap()
 }
 

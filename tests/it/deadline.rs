@@ -36,7 +36,7 @@ on_both_engines!(
 );
 
 pub(crate) const EXPORT: &str = "userdata.v1.UserDataService/ExportUserData";
-const DELETE_MESSAGES: &str = "userdata.v1.UserDataService/DeleteUserMessages";
+pub(crate) const DELETE_MESSAGES: &str = "userdata.v1.UserDataService/DeleteUserMessages";
 pub(crate) const IMPORT: &str = "userdata.v1.ImportService/ImportUserData";
 
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
@@ -102,7 +102,7 @@ pub(crate) async fn status_of(response: client::ResponseFuture) -> Status {
 }
 
 /// How a call ended, and how many bytes it gave before.
-async fn ending(headers: &HeaderMap, body: &mut RecvStream) -> (Status, usize) {
+pub(crate) async fn ending(headers: &HeaderMap, body: &mut RecvStream) -> (Status, usize) {
     let mut bytes = 0;
     while let Some(data) = body.data().await {
         let data = data.unwrap();

@@ -141,6 +141,10 @@ async fn a_log_that_tells_everything_tells_nothing_of_users_and_credentials(mut 
     let headers = named(&good, "UserDataService/ScopedDelete", "OK", key_id);
     let vault = ScopedDeleteRequest { user_token: user_token.clone(), vault: true, memory: true, dialogues: true, ..Default::default() };
     assert_eq!(users.scoped_delete(with(&headers, vault)).await.unwrap().get_ref().uploads_deleted, 1);
+    // What is refused before a handler sees it is told of its caller too.
+    let headers = named(&good, "UserDataService/ScopedDelete", "RESOURCE_EXHAUSTED", key_id);
+    let large = ScopedDeleteRequest { user_token: USER.repeat(10_000), ..Default::default() };
+    assert_eq!(users.scoped_delete(with(&headers, large)).await.unwrap_err().code(), Code::ResourceExhausted);
     // A client that leaves before the end of its import.
     let headers = named(&good, "ImportService/ImportUserData", "CANCELLED", key_id);
     let (sender, receiver) = tokio::sync::mpsc::channel(1);

@@ -37,6 +37,7 @@ mod random_calls;
 mod records;
 mod removal;
 mod resume;
+mod revoked;
 mod round_trip;
 mod row_security;
 mod rpc;

@@ -15,6 +15,7 @@ use crate::{
     domain::{
         principal::Principal,
         subject::{ApplicationId, UserToken},
+        timestamp::Timestamp,
     },
 };
 
@@ -81,8 +82,8 @@ impl Issuers {
         Ok(are_there)
     }
 
-    /// The principal of a token.
-    pub(super) fn principal(&self, token: &str) -> Result<Principal, Refusal> {
+    /// The principal of a token, and until when it is believed.
+    pub(super) fn principal(&self, token: &str) -> Result<(Principal, Timestamp), Refusal> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::TokenTooLong);
         }
@@ -105,7 +106,7 @@ impl Issuers {
             return Err(Refusal::LifeTooLong);
         }
         let user_token = UserToken::parse(verified.claims.sub).map_err(|_| Refusal::NoUserToken)?;
-        Ok(Principal::User { application: issuer.application.clone(), user_token })
+        Ok((Principal::User { application: issuer.application.clone(), user_token }, issuer.believes_until(verified.claims.exp)))
     }
 }
 
@@ -130,6 +131,12 @@ impl Issuer {
             validation,
             max_life: of_all.max_life.as_secs_f64(),
         })
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a time as near as the longest life of a token")]
+    fn believes_until(&self, exp: f64) -> Timestamp {
+        let seconds = (exp as i64).saturating_add_unsigned(self.validation.leeway);
+        Timestamp::from_parts(seconds, 0).unwrap_or(Timestamp(i64::MAX))
     }
 
     /// Whether the token ends soon enough: counted from now, and from when it says it was issued.

@@ -1,6 +1,7 @@
 //! Who calls. Everything here is in memory and synchronous: the keys are refreshed from outside, the issuers are fixed at start. What the
 //! caller may do is decided later, by the domain.
 
+mod belief;
 mod credential;
 mod failed_logins;
 mod interceptor;
@@ -9,6 +10,7 @@ mod key_ring;
 mod refusal;
 mod verifying_keys;
 
+pub use belief::Belief;
 pub use failed_logins::{Caller, FailedLogins, peer};
 pub use interceptor::AuthInterceptor;
 pub use issuers::Issuers;

@@ -1,5 +1,9 @@
 //! Why a credential is not accepted. Only the log sees it, at debug level; the caller gets one answer for all.
 
+use tonic::Status;
+
+use crate::grpc::status;
+
 /// Why a credential is not accepted. Holds nothing of the credential.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -44,4 +48,11 @@ pub(super) enum Refusal {
     /// Says nothing about the credential, so it is the one with an answer of its own.
     #[error("the API keys in memory are too old to be trusted")]
     KeysTooOld,
+}
+
+impl Refusal {
+    /// What the caller hears of it.
+    pub(super) fn status(self) -> Status {
+        if self == Self::KeysTooOld { status::database_unavailable() } else { status::unauthenticated() }
+    }
 }

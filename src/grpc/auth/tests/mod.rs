@@ -28,7 +28,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::{AuthInterceptor, IssuerError, Issuers, KeyError, KeyRing, key_ring::MAX_AGE};
+use super::{AuthInterceptor, Belief, IssuerError, Issuers, KeyError, KeyRing, key_ring::MAX_AGE};
 use crate::{
     config::auth::{AuthConfig, IssuerConfig, IssuerKeys, JwtAlgorithm},
     domain::{
@@ -267,4 +267,16 @@ fn a_good_token_of_every_algorithm_makes_a_user() {
             assert!(call(&interceptor, jwt(&pair.sign(&with(claims("id"), changes.clone())))).is_ok(), "{changes}");
         }
     }
+}
+
+#[test]
+fn a_token_is_believed_to_its_end_and_no_longer() {
+    let pair = hmac();
+    let config = AuthConfig { issuers: vec![pair.config("hs")], ..AuthConfig::default() };
+    let end = seconds() + 60;
+    let (_, until) = Issuers::new(&config).unwrap().principal(&pair.sign(&with(claims("hs"), json!({"exp": end})))).unwrap();
+    let last = i64::try_from((end + config.leeway.as_secs()) * 1_000_000_000).unwrap();
+    assert_eq!(until, Timestamp(last));
+    assert!(Belief::in_jwt(until, Clock::fixed(Timestamp(last - 1))).lasts().is_ok());
+    assert_eq!(Belief::in_jwt(until, Clock::fixed(until)).lasts().unwrap_err().code(), Code::Unauthenticated);
 }
