@@ -1,7 +1,7 @@
 //! Random calls, against the model: every answer and every export is what the model says.
 //!
-//! 1,000 cases for each engine and 250 behind the wall, or `PROPTEST_CASES`. A case that fails is shrunk, printed, and its seed kept in
-//! `tests/it/random_calls.regressions`, from which it is tried first the next time.
+//! `PROPTEST_CASES` for each engine, by itself 256 and by `scripts/test` 1,000; a quarter of them once more behind the wall. A case that fails
+//! is shrunk, printed, and its seed kept in `tests/it/random_calls.regressions`, from which it is tried first the next time.
 
 use std::{
     collections::BTreeSet,
@@ -197,15 +197,9 @@ fn call() -> impl Strategy<Value = Call> {
 
 async fn every_answer_is_what_the_model_says(world: World) {
     let clients = [world.client_of(ACME).await, world.client_of(OTHER).await];
-    let from_environment = std::env::var_os("PROPTEST_CASES").is_some();
-    let cases = match (from_environment, &world.service_url) {
-        (true, _) => Config::default().cases,
-        (false, None) => 1_000,
-        // The same engine once more, behind the wall.
-        (false, Some(_)) => 250,
-    };
+    let is_walled = world.service_url.is_some();
     let config = Config {
-        cases: cases.div_ceil(WORKERS),
+        cases: Config::default().cases.div_ceil(if is_walled { 4 * WORKERS } else { WORKERS }),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/it/random_calls.regressions"))),
         max_shrink_time: 60_000,
         ..Config::default()
