@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use futures::FutureExt;
 use jiff::Timestamp;
 use tempfile::{Builder, NamedTempFile};
 
@@ -109,13 +110,17 @@ pub(super) async fn run(args: ExportArgs) -> anyhow::Result<()> {
         None => write(export, &args, &mut BufWriter::new(stdout())).await?,
         Some(path) => {
             let file = unfinished(path)?;
-            let stopped = told_to_stop()?;
+            let mut stopped = Box::pin(told_to_stop()?);
             let mut out = BufWriter::new(&file);
             let written = tokio::select! {
-                written = write(export, &args, &mut out) => written?,
-                () = stopped => bail!("the export was interrupted; {} was not written", path.display()),
+                written = write(export, &args, &mut out) => Some(written?),
+                () = &mut stopped => None,
             };
             drop(out);
+            // It may have been told while the document was written, which does not wait for anything.
+            let Some(written) = written.filter(|_| stopped.now_or_never().is_none()) else {
+                bail!("the export was interrupted; {} was not written", path.display());
+            };
             file.as_file().sync_all().with_context(|| format!("cannot write {}", path.display()))?;
             file.persist(path).map_err(|error| error.error).with_context(|| format!("cannot create {}", path.display()))?;
             written

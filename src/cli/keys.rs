@@ -107,8 +107,9 @@ pub(super) async fn run(args: KeysArgs) -> anyhow::Result<()> {
 
 async fn create(args: CreateArgs, clock: Clock) -> anyhow::Result<()> {
     ensure!(args.permissions != Permissions::default(), "--permissions: name at least one");
-    let can_be_sent = args.application.as_str().bytes().all(|byte| byte.is_ascii_graphic());
-    ensure!(can_be_sent, "--application: callers send it in a header, so use visible ASCII characters and no spaces");
+    let name = args.application.as_str();
+    let can_be_sent = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) && name.trim() == name;
+    ensure!(can_be_sent, "--application: callers send it in a header, so use visible ASCII characters, and spaces only between them");
     let (key, text) = mint(args.application, args.permissions, args.expires.as_deref(), clock.now())?;
     let repository = open(&args.database, clock).await?;
     repository.insert_api_key(&key).await?;

@@ -90,9 +90,9 @@ pub(super) struct Begun<T> {
 /// Begins a request: who calls, and whether that permits such calls.
 pub(super) fn begin<T>(request: Request<T>, permission: Permission) -> Result<Begun<T>, Status> {
     let (_, mut extensions, message) = request.into_parts();
-    let known = (extensions.remove::<Principal>(), extensions.remove::<Belief>());
-    let (Some(principal), Some(belief)) = known else { return Err(status::unauthenticated()) };
-    let (Some(call), Some(room)) = (extensions.remove::<Arc<Call>>(), extensions.remove::<Arc<Room>>()) else {
+    let caller = (extensions.remove::<Principal>(), extensions.remove::<Belief>());
+    let running = (extensions.remove::<Arc<Call>>(), extensions.remove::<Arc<Room>>());
+    let ((Some(principal), Some(belief)), (Some(call), Some(room))) = (caller, running) else {
         return Err(status::unauthenticated());
     };
     // The request may have taken its time.

@@ -30,7 +30,7 @@ pub struct Parent {
 /// What comes next.
 pub(super) enum Next {
     Item(Item),
-    /// Of the page that was read nothing is shown; more may follow.
+    /// Of the page that was read nothing is shown, and more follow.
     Hidden,
     End,
 }
@@ -111,7 +111,7 @@ impl ConversationReader {
         }
     }
 
-    /// Whether a page is to be read before the next message; other pages are small.
+    /// Whether a page is to be read before the next message. Most of a block is messages.
     pub(super) fn must_read_messages(&self) -> bool {
         self.messages.ahead.is_empty() && self.messages.from.is_some()
     }
@@ -127,7 +127,7 @@ impl ConversationReader {
             let Some(conversation) = self.ahead.pop_front() else {
                 let Some(after) = self.more.take() else { return Ok(Next::End) };
                 self.read_conversations(after.as_ref(), reading, held).await?;
-                if self.ahead.iter().any(|conversation| self.shows(conversation)) {
+                if self.more.is_none() || self.ahead.iter().any(|conversation| self.shows(conversation)) {
                     continue;
                 }
                 self.ahead.clear();

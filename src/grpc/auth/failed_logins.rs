@@ -33,7 +33,7 @@ const LATEST: Duration = Duration::from_secs(5);
 const TOO_SOON: Duration = Duration::from_secs(1);
 
 /// How many refusals wait at once, and how many of one peer, for each is a call that is kept: others come at once. Of a connection's calls
-/// they are no more than this part, so that one which many share is open to the others.
+/// they are no more than this part, or one, so that one which many share is open to the others.
 const WAITING: usize = 1_000;
 const WAITING_OF_ONE_PEER: usize = 100;
 const PART_OF_CONNECTION: u32 = 4;

@@ -79,10 +79,7 @@ impl Interceptor for AuthInterceptor {
                 request.extensions_mut().insert(belief);
                 Ok(request)
             }
-            Err(refusal) => {
-                tracing::debug!(%refusal, "credential refused");
-                Err(refusal.status())
-            }
+            Err(refusal) => Err(refusal.status()),
         }
     }
 }

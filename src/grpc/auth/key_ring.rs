@@ -49,6 +49,7 @@ impl KeyRing {
         let key_id = key.id.as_str().to_owned();
         Ok((Principal::ApiKey { application: key.application.clone(), key_id, permissions: key.permissions }, shown.id))
     }
+
     /// That a key whose secret was shown before is still live.
     pub(super) fn knows(&self, id: &ApiKeyId, now: Timestamp, instant: Instant) -> Result<(), Refusal> {
         let snapshot = self.0.load();

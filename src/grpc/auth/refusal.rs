@@ -51,8 +51,9 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What the caller hears of it.
+    /// What the caller hears of it, once the log has heard why.
     pub(super) fn status(self) -> Status {
+        tracing::debug!(refusal = %self, "credential refused");
         if self == Self::KeysTooOld { status::database_unavailable() } else { status::unauthenticated() }
     }
 }

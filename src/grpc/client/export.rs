@@ -29,7 +29,7 @@ pub struct Export {
     client: UserDataServiceClient<InterceptedService<Channel, Credential>>,
     request: ExportUserDataRequest,
     stream: Option<Streaming<ExportUserDataResponse>>,
-    /// Since the last response.
+    /// Since the export last got on.
     resumes: u32,
     counts: RecordCounts,
     digest: ExportDigest,
@@ -85,8 +85,10 @@ impl Export {
     }
 
     fn take(&mut self, mut response: ExportUserDataResponse) -> Result<Vec<Item>, ClientError> {
-        self.resumes = 0;
-        self.request.resume_token = std::mem::take(&mut response.resume_token);
+        let before = std::mem::replace(&mut self.request.resume_token, std::mem::take(&mut response.resume_token));
+        if self.request.resume_token != before {
+            self.resumes = 0;
+        }
         let summary = response.summary.take();
         let items: Vec<Item> = items(response).collect();
         for item in &items {
