@@ -102,7 +102,7 @@ impl Import {
                     return Ok(());
                 }
             };
-            let writer = self.stores.vault.write(subject, &piece.upload_id);
+            let writer = self.stores.vault.write(subject, &piece.upload_id, begun.size_bytes.unsigned_abs());
             self.open = Some(OpenContent { subject: subject.clone(), upload_id: piece.upload_id, begun, writer, path: path.clone() });
         }
         let Some(open) = &mut self.open else { return Ok(()) };

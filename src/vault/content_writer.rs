@@ -11,18 +11,28 @@ use super::{Error, removed};
 /// What is kept in memory before it is sent: S3 takes no smaller part of an object.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
+/// And no more parts of one object.
+const MAX_PARTS: u64 = 10_000;
+
 /// Writes the content of one upload. Nothing appears until [`ContentWriter::finish`].
 pub struct ContentWriter {
     store: Arc<dyn ObjectStore>,
     location: Path,
     writer: BufWriter,
+    part_bytes: usize,
     written: u64,
 }
 
+/// How large a part of an object of this size is.
+fn part_bytes(size: u64) -> usize {
+    usize::try_from(size.div_ceil(MAX_PARTS)).map_or(usize::MAX, |least| least.max(PART_BYTES))
+}
+
 impl ContentWriter {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, location: Path) -> Self {
-        let writer = BufWriter::with_capacity(Arc::clone(&store), location.clone(), PART_BYTES).with_max_concurrency(1);
-        Self { store, location, writer, written: 0 }
+    pub(super) fn new(store: Arc<dyn ObjectStore>, location: Path, size: u64) -> Self {
+        let part_bytes = part_bytes(size);
+        let writer = BufWriter::with_capacity(Arc::clone(&store), location.clone(), part_bytes).with_max_concurrency(1);
+        Self { store, location, writer, part_bytes, written: 0 }
     }
 
     /// How many bytes were taken.
@@ -32,7 +42,7 @@ impl ContentWriter {
 
     /// How many of them may be in memory at the most: of a part that is being sent, and of the next one.
     pub fn in_memory(&self) -> usize {
-        usize::try_from(self.written).unwrap_or(usize::MAX).min(2 * PART_BYTES)
+        usize::try_from(self.written).unwrap_or(usize::MAX).min(self.part_bytes.saturating_mul(2))
     }
 
     /// Takes the next piece.
@@ -76,5 +86,19 @@ impl Written {
     /// When the store fails; the content is there still.
     pub async fn take_back(self) -> Result<(), Error> {
         removed(self.store.delete(&self.location).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_of_any_size_has_no_more_parts_than_s3_takes() {
+        for size in [0, 1, 5 << 20, 52_428_800_000, 52_428_800_001, 5 << 40, u64::MAX] {
+            let part = part_bytes(size);
+            assert!(part >= PART_BYTES && size.div_ceil(part as u64) <= MAX_PARTS, "{size}");
+        }
+        assert_eq!(part_bytes(52_428_800_000), PART_BYTES);
     }
 }

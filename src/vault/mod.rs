@@ -121,9 +121,9 @@ impl Vault {
         }
     }
 
-    /// Begins to write an upload's content. It appears as a whole, when the writer is finished.
-    pub fn write(&self, subject: &Subject, upload_id: &str) -> ContentWriter {
-        ContentWriter::new(Arc::clone(&self.store), self.location(subject, upload_id))
+    /// Begins to write an upload's content of this size. It appears as a whole, when the writer is finished.
+    pub fn write(&self, subject: &Subject, upload_id: &str, size: u64) -> ContentWriter {
+        ContentWriter::new(Arc::clone(&self.store), self.location(subject, upload_id), size)
     }
 
     /// Whether no content of the subject is there.
