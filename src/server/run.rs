@@ -1,12 +1,12 @@
 //! Running and stopping. A stop is: health says NOT_SERVING, no new connection or call is taken, running calls may finish, and at the
 //! deadline all that still runs is cut, whatever its client does.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use futures::future::{join, try_join_all};
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
@@ -106,21 +106,31 @@ impl Server {
             cut.cancel();
             sleep_until(end - last_words).await;
         };
+        let mut serve = pin!(serve);
         let served = tokio::select! {
-            served = serve => served.map(drop),
-            () = deadline => {
-                tracing::warn!("calls that did not finish in time were cut");
-                Ok(())
-            }
+            served = &mut serve => Some(served.map(drop)),
+            () = deadline => None,
         };
         stopping.cancel();
         drop(end);
         // No task can fail; all end at once.
         let _ = tokio::join!(watch, refresh, fetching, renew, removing);
-        served?;
-        if let Ok(Err(error)) = tokio::time::timeout(last_words, self.repository.close()).await {
+        let threads = async {
+            match served {
+                Some(served) => served,
+                None => {
+                    tracing::warn!("calls that did not finish in time were cut");
+                    // What a thread holds ends with it, and each call is logged as it ends.
+                    let _ = timeout(last_words, serve).await;
+                    Ok(())
+                }
+            }
+        };
+        let (served, closed) = tokio::join!(threads, timeout(last_words, self.repository.close()));
+        if let Ok(Err(error)) = closed {
             tracing::warn!(%error, "the database could not be closed");
         }
+        served?;
         tracing::info!("stopped");
         Ok(())
     }

@@ -1,13 +1,14 @@
 """Connections: many that do nothing, some that read slowly, and those that another program makes and breaks."""
 
 import os
+import re
 import select
 import subprocess
 import time
 
 from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, WindowUpdateFrame
 
-from attacker import HELD, MOST_MEMORY, MOST_P99, Attacker
+from attacker import HELD, MOST_MEMORY, MOST_P99, Attacker, enter
 from good_client import STATUS, GoodClient
 from server import Failed, Server, World, judged
 from wire import EXPORT, HEALTH, Address, Headers, Wire, about, message
@@ -152,6 +153,7 @@ def malformed_and_aborted_calls(world: World) -> tuple[str, float | None]:
     bodies = [b"\0", b"\0\0\0\1\0half", b"\1" + message(b"x")[1:], message(100 * b"\xff"), b"\0\xff\xff\xff\xff", about("")]
     made, killed = 0, 2 if world.quick else 10
     with Server(world) as server:
+        enter(server.address, world.attacker)
         with GoodClient(server.address, world.good):
             time.sleep(0.5)
         sockets, before = server.sockets(), server.forget_peak()
@@ -160,8 +162,8 @@ def malformed_and_aborted_calls(world: World) -> tuple[str, float | None]:
                 data = server.folder / f"body-{number}"
                 data.write_bytes(body)
                 command = _h2load(server, world, path, "--requests=200", f"--data={data}")
-                subprocess.run(command, timeout=60, check=True, capture_output=True)
-                made += 200
+                told = subprocess.run(command, timeout=60, check=True, capture_output=True, text=True).stdout
+                made += int(re.search(r"(\d+) done", told)[1])
         of_malformed = server.peak() - before
         data.write_bytes(about(world.large_user))
         kept: list[float] = []
@@ -177,6 +179,8 @@ def malformed_and_aborted_calls(world: World) -> tuple[str, float | None]:
         with GoodClient(server.address, world.good) as good:
             time.sleep(0.5)
     problems = good.problems(MOST_P99)
+    if made < 4 * len(bodies) * 200:
+        problems.append("some calls that are none were not answered")
     if left > 0:
         problems.append("sockets stay open")
     if of_malformed > MOST_MEMORY:

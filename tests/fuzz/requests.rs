@@ -59,6 +59,11 @@ fn a_request_is_answered_or_refused() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let services = runtime.block_on(services(folder.path(), &runtime));
+    // Else no input comes far.
+    for (nth, seed) in seeds().iter().enumerate() {
+        let answered = METHODS.iter().any(|method| runtime.block_on(call(&services, method, seed)) == Code::Ok);
+        assert!(answered, "seed {nth} is refused by every method");
+    }
     let target = AssertUnwindSafe((runtime, services));
     fuzz(&seeds(), move |way, message| {
         let (runtime, services) = &*target;

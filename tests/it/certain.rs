@@ -163,6 +163,9 @@ async fn a_deletion_bound_to_a_preview_happens_only_if_nothing_has_changed(world
     let previewed = client.users.scoped_delete(preview.clone()).await.unwrap().into_inner();
     assert!(world.all_rows().await == rows && world.all_objects() == objects, "a preview changed something");
     assert!(previewed.remaining.is_none() && previewed.uploads_deleted > 0 && previewed.bytes_freed > 0);
+    let messages = DeleteUserMessagesRequest { validate_only: true, ..delete("anna", "") };
+    let messages = client.users.delete_user_messages(messages).await.unwrap().into_inner();
+    assert!(messages.messages_deleted > 0 && world.all_rows().await == rows, "a preview changed something");
 
     // The plan of other scopes, of another user, and of what was there before an import, even one that changes no count.
     let others = [
@@ -180,6 +183,9 @@ async fn a_deletion_bound_to_a_preview_happens_only_if_nothing_has_changed(world
     let (rows, objects) = (world.all_rows().await, world.all_objects());
     let bound = ScopedDeleteRequest { plan_digest: previewed.plan_digest.clone(), ..erase("anna", FIRST) };
     let refused = client.users.scoped_delete(bound).await.unwrap_err();
+    assert_reason(&refused, Code::Aborted, "ERROR_REASON_PLAN_CHANGED");
+    let bound = DeleteUserMessagesRequest { plan_digest: messages.plan_digest, ..delete("anna", "") };
+    let refused = client.users.delete_user_messages(bound).await.unwrap_err();
     assert_reason(&refused, Code::Aborted, "ERROR_REASON_PLAN_CHANGED");
     assert!(world.all_rows().await == rows && world.all_objects() == objects, "what was refused changed something");
     assert_eq!(client.epoch("anna").await, 0);

@@ -132,7 +132,7 @@ async fn a_connection_must_bring_a_request_soon_and_may_then_rest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_is_closed_in_peace_and_one_with_a_running_call_is_not() {
     let world = World::start_with(Engine::Sqlite, |config| {
-        config.listen.first_request_timeout = Duration::from_millis(100);
+        config.listen.first_request_timeout = Duration::from_secs(1);
         config.listen.idle_timeout = Duration::from_secs(1);
     })
     .await;
@@ -231,7 +231,7 @@ async fn unfinished_checks_of_one_peer_have_their_share_and_another_is_served() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_reads_its_response_is_cut() {
     let world = World::start_with(Engine::Sqlite, |config| {
-        config.listen.first_request_timeout = Duration::from_millis(100);
+        config.listen.first_request_timeout = Duration::from_secs(1);
         config.listen.idle_timeout = Duration::from_secs(1);
     })
     .await;
@@ -247,6 +247,8 @@ async fn a_client_that_never_reads_its_response_is_cut() {
     let running = tokio::spawn(connection);
     let mut call = RawCall::on(client, &world, EXPORT, HOUR).await;
     call.send(&ExportUserDataRequest { user_token: "anna".into(), ..Default::default() }, true);
+    let response = call.response.await.unwrap();
+    assert!(Status::from_header_map(response.headers()).is_none(), "there is nothing to read");
     timeout(SOON, running).await.expect("a client that does not read is kept").unwrap().ok();
 }
 

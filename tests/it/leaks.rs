@@ -20,6 +20,9 @@ use crate::{
 
 on_both_engines!(nothing_planted_is_in_a_log_or_a_status_whatever_fails);
 
+/// Said where PostgreSQL would log what users said.
+const WARNING: &str = "PostgreSQL logs statements with their values";
+
 /// How many calls there are unless `LEAK_CALLS` says.
 const CALLS: usize = 240;
 
@@ -32,9 +35,13 @@ async fn nothing_planted_is_in_a_log_or_a_status_whatever_fails(mut world: World
     if world.engine == Engine::Postgres {
         // What docs/operations.md has the operator set; and each statement is in the log.
         let name = world.database_url.rsplit('/').next().unwrap().to_owned();
-        for setting in ["log_min_duration_statement = 0", "log_parameter_max_length = 0", "log_error_verbosity = terse"] {
-            world.execute(&format!("ALTER DATABASE {name} SET {setting}")).await;
-        }
+        world.execute(&format!("ALTER DATABASE {name} SET log_min_duration_statement = 0")).await;
+        let mut warned = Program::serve(&world.folder(), &world.database_url, &["--object-store-url", "memory://"]);
+        warned.address().await;
+        warned.signal("TERM");
+        assert_eq!(warned.ended().await.0, Some(0));
+        assert!(warned.stderr().contains(WARNING), "{}", warned.stderr());
+        world.execute(&format!("ALTER DATABASE {name} SET log_error_verbosity = terse")).await;
     }
     let issuer = format!(r#"{{issuer="id", application="{ACME}", audience="userdata", algorithm="HS256", secret="{}"}}"#, hs256_secret());
     let sought = Sought::new(&[&key[21..], &weak[21..], &hs256_secret()], &token);
@@ -67,6 +74,7 @@ async fn nothing_planted_is_in_a_log_or_a_status_whatever_fails(mut world: World
     }
 
     sought.assert_absent("the program's output", said.as_bytes());
+    assert!(!said.contains(WARNING), "warned where nothing is logged");
     for told in ["\"level\":\"DEBUG\"", "\"message\":\"call\"", "unforeseen", "object store failed", "\"code\":\"OK\""] {
         assert!(said.contains(told), "nothing was said of {told}");
     }

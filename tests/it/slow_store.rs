@@ -284,6 +284,8 @@ async fn a_caller_that_leaves_does_not_stop_the_removal(mut world: World) {
     store.hold(Held::Nothing);
     eventually("the upload is deleted", async || marked(&world).await == 1).await;
     assert_eq!(store.objects().await, 0);
+    // The worker would have done it too, later.
+    assert!(!store.program.stderr().contains("tried again to remove files"), "the worker did it");
 }
 
 async fn content_that_is_replaced_before_it_is_read_ends_no_export(mut world: World) {
@@ -371,6 +373,10 @@ async fn a_store_that_refuses_to_remove_has_no_upload_marked(mut world: World) {
     let failed: Vec<&str> = report.uploads_failed.iter().map(|failure| failure.upload_id.as_str()).collect();
     assert_eq!((report.uploads_deleted, report.bytes_freed, failed), (0, 0, vec!["u0", "u1", "u2"]));
     assert_eq!((store.objects().await, marked(&world).await), (3, 0));
+    // Until it is gone, what is held is shown; and again is a change of what exports show.
+    let shown: Vec<_> = client.export("anna").await.into_iter().flat_map(|response| response.uploads).collect();
+    assert!(shown.iter().map(|upload| upload.id.as_str()).eq(["u0", "u1", "u2"]) && shown.iter().all(|upload| upload.deleted_at.is_none()));
+    assert_eq!(client.epoch("anna").await, 2);
 
     store.hold(Held::Nothing);
     eventually("they are removed without a call", async || marked(&world).await == 3).await;

@@ -135,6 +135,8 @@ fn a_record_that_goes_without_an_erasure_is_found() {
     // An erasure of something else, and of an institution's.
     let sessions = erasure(3, 4, &[Scope::Sessions], &[]);
     assert_eq!(rules(&[import(1, 2, "a"), sessions, export(5, 6, ""), export(7, 8, "a")]), [Rule::Lost]);
+    let early = erasure(1, 2, MEMORY, &[]);
+    assert_eq!(rules(&[early, import(3, 4, "a"), export(5, 6, ""), export(7, 8, "a")]), [Rule::Lost]);
     let memories = erasure(3, 4, MEMORY, &[]);
     assert_eq!(rules(&[import(1, 2, "ai"), memories, export(5, 6, ""), export(7, 8, "ai")]), [Rule::Lost]);
 }

@@ -25,6 +25,9 @@ const CLIENTS: usize = 8;
 /// Histories that run at once on a database, of other users.
 const LANES: usize = 4;
 
+const ABORTED: &str = "exports ended by erasures";
+const LATE: &str = "imports that came too late";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sqlite_concurrent_calls_answer_as_the_model_allows() {
     run(Engine::Sqlite).await;
@@ -62,7 +65,12 @@ async fn run(engine: Engine) {
     for lane in join_all(lanes).await {
         lane.unwrap();
     }
-    Arc::into_inner(trial).unwrap().end();
+    let trial = Arc::into_inner(trial).unwrap();
+    // Else nothing happened at once, and the model had nothing to say.
+    for what in [ABORTED, LATE] {
+        trial.check(trial.times(what) > 0, || format!("no {what}"));
+    }
+    trial.end();
 }
 
 /// The calls of one history, of each client in order.
@@ -134,9 +142,9 @@ impl History {
 fn check(trial: &Trial, name: &str, calls: Vec<Call>) {
     let count = |is: fn(&What) -> bool| calls.iter().filter(|call| is(&call.what)).count();
     trial.tried("calls", calls.len());
-    trial.tried("exports ended by erasures", count(|what| matches!(what, What::Export(None))));
+    trial.tried(ABORTED, count(|what| matches!(what, What::Export(None))));
     let rejected = |what: &What| matches!(what, What::Import { rejected: Some(rejected), .. } if !rejected.records.is_empty());
-    trial.tried("imports that came too late", count(rejected));
+    trial.tried(LATE, count(rejected));
     let conflicts = |what: &What| matches!(what, What::Import { rejected: None, .. } | What::Erasure { report: None, .. });
     trial.tried("conflicts", count(conflicts));
     let found = violations(&calls);

@@ -150,21 +150,24 @@ fn of_export(export: &Export<'_>, sent: &BTreeMap<&str, Sent<'_>>, erasures: &[E
             complain(Rule::Content, id);
         }
     }
+    // Not one that was over before the record came.
+    let may_take = |erasure: &Erasure<'_>, sent: &Sent<'_>| {
+        erasure.invoked < export.returned && sent.invoked < erasure.returned && takes_at_all(erasure, sent.record)
+    };
     for (nth, erasure) in erasures.iter().enumerate() {
         let before =
             |sent: &&Sent<'_>| sent.invoked < erasure.invoked && erasure.takes(sent.record) && export.ids.contains(sent.record.id.as_str());
         let Some(witness) = sent.values().find(before) else { continue };
         for (id, missing) in sent.iter().filter(|(id, _)| !export.ids.contains(*id)) {
             let acknowledged = missing.held == Some(true) && missing.returned < Ord::min(erasure.invoked, export.invoked);
-            let other =
-                |(other, of): (usize, &Erasure<'_>)| other != nth && of.invoked < export.returned && takes_at_all(of, missing.record);
+            let other = |(other, of): (usize, &Erasure<'_>)| other != nth && may_take(of, missing);
             if acknowledged && erasure.takes(missing.record) && !erasures.iter().enumerate().any(other) {
                 complain(Rule::Torn, &format!("{id} (while there is {})", witness.record.id));
             }
         }
     }
     for (id, missing) in sent.iter().filter(|(id, _)| !export.ids.contains(*id)) {
-        let taken = erasures.iter().any(|erasure| erasure.invoked < export.returned && takes_at_all(erasure, missing.record));
+        let taken = erasures.iter().any(|erasure| may_take(erasure, missing));
         if missing.held == Some(true) && missing.returned < export.invoked && !taken {
             complain(Rule::Lost, id);
         }
