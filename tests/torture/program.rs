@@ -227,6 +227,14 @@ impl Program {
         self.child.try_wait().unwrap()
     }
 
+    /// Waits, no longer than this, until its log has a text.
+    pub(crate) async fn says(&self, text: &str, within: Duration) {
+        let begun = Instant::now();
+        while !self.log().contains(text) && begun.elapsed() < within {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Waits for its end: whether it came in time.
     pub(crate) async fn ends(&mut self, within: Duration) -> bool {
         let begun = Instant::now();
