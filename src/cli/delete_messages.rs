@@ -56,6 +56,9 @@ pub(super) async fn run(args: DeleteMessagesArgs) -> anyhow::Result<()> {
         writeln!(out, "message_bytes: {}", deleted.message_bytes)?;
         writeln!(out, "plan_digest: {}", deleted.plan_digest)?;
     }
+    if let Some(remaining) = deleted.remaining {
+        writeln!(out, "remaining: messages={} compaction_cache={}", remaining.messages, remaining.compaction_cache)?;
+    }
     let residue = deleted.residue.unwrap_or_default();
     writeln!(
         out,

@@ -83,6 +83,21 @@ pub(super) async fn run(args: ScopedDeleteArgs) -> anyhow::Result<()> {
     writeln!(out, "sessions_deleted: {}", deleted.sessions_deleted)?;
     writeln!(out, "compaction_cache_purged: {}", deleted.compaction_cache_purged)?;
     writeln!(out, "uploads_failed: {}", deleted.uploads_failed.len())?;
+    if let Some(remaining) = &deleted.remaining {
+        writeln!(
+            out,
+            "remaining: dialogues={} uploads={} objects={} embeddings={} memories={} assistants={} feedback={} sessions={} compaction_cache={}",
+            remaining.dialogues,
+            remaining.uploads,
+            remaining.objects,
+            remaining.embeddings,
+            remaining.memories,
+            remaining.assistants,
+            remaining.feedback,
+            remaining.sessions,
+            remaining.compaction_cache
+        )?;
+    }
     if args.terms.preview {
         writeln!(out, "plan_digest: {}", deleted.plan_digest)?;
     }

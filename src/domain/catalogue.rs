@@ -142,6 +142,7 @@ impl Column {
 const SUBJECT_ID: Column = column("subject_id", Key, No("a number of this database"), Kept);
 const SORTS: Shown = No("a copy for sorting");
 const SECRET: Shown = No("not about a user");
+const ABOUT_ERASURE: Shown = No("what an erasure did: counts, ids of failed files, a digest of who and what was asked for");
 const INTERNAL: Shown = No("of no meaning outside");
 const EVERY_ERASURE: &[(Operation, Rows)] = &[
     (DeleteUserMessages, Every),
@@ -342,8 +343,8 @@ pub const TABLES: &[Table] = &[
         columns: &[
             column("application_id", Key, SECRET, Never),
             column("request_id", Key, SECRET, Never),
-            column("digest", Operational, SECRET, Never),
-            column("response", Operational, SECRET, Never),
+            column("digest", Personal, ABOUT_ERASURE, Never),
+            column("response", Personal, ABOUT_ERASURE, Never),
             column("is_final", Operational, SECRET, Never),
             column("accepted_at", Operational, SECRET, Never),
         ],

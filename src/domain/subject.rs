@@ -63,8 +63,9 @@ pub fn check_name(name: String) -> Result<String, Complaint> {
     }
 }
 
-/// The data subject that all work is done for, and the proof that a principal may have it done: only
-/// [`Principal::authorise`](super::principal::Principal::authorise) makes one, and nothing in the repository works without one.
+/// The data subject that all work is done for, and the proof that a principal may have it done, or might when an erasure was accepted: only
+/// [`Principal::authorise`](super::principal::Principal::authorise) makes one, and what an accepted erasure has left. Nothing in the repository
+/// works without one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Subject {
     application: ApplicationId,

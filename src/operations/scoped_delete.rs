@@ -43,7 +43,7 @@ pub async fn preview(stores: &Stores, subject: &Subject, scopes: Scopes) -> Resu
     Ok(stores.repository.reading(subject).await?.preview_of_scopes(subject, scopes).await?)
 }
 
-/// Which uploads have an object. The database should know; an object that it does not know of shall not stay.
+/// Which live uploads have an object. The database should know; one of which it does not know that it has one is to lose it too.
 async fn stored_objects(stores: &Stores, subject: &Subject) -> Result<StoredObjects, Error> {
     if stores.vault.is_empty(subject).await.unwrap_or(false) {
         return Ok(StoredObjects::None);

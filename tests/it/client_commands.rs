@@ -176,11 +176,13 @@ async fn erasing_asks_first_and_tells_what_it_did(world: World) {
     let once = ["delete-messages", &user, "--plan", plan, "--request-id", "6f1c9b52-8a2c-4b17-9d4e-3a5c7e8f9012", "--yes"];
     let told = commands.done(&once);
     assert!(told.starts_with("messages_deleted: 15\n") && told.contains("residue: titles="), "{told}");
+    assert!(told.contains("remaining: messages=0 compaction_cache=0\n") && !preview.contains("remaining"), "{told}");
     assert_eq!(commands.done(&once), told);
     let plan = commands.done(&["scoped-delete", &user, "--vault", "--preview"]);
     assert!(plan.lines().any(|line| line.strip_prefix("plan_digest: ").is_some_and(|digest| digest.len() == 64)), "{plan}");
     let told = commands.done(&["scoped-delete", &user, "--memory", "--sessions", "--yes"]);
     assert!(told.contains("dialogues_forgotten: 0\n") && !told.contains("memory_deleted: 0\n"), "{told}");
+    assert!(told.contains("remaining: dialogues=0 uploads=0 objects=0 embeddings=0 memories=0"), "{told}");
     let told = commands.done(&["scoped-delete", &user, "--all", "--yes"]);
     assert!(told.contains("memory_deleted: 0\n") && !told.contains("dialogues_forgotten: 0\n"), "{told}");
     assert!(commands.done(&["delete-messages", &user, "--yes"]).starts_with("messages_deleted: 0\n"));
