@@ -131,20 +131,20 @@ fn check_part(complaints: &mut Complaints, index: usize, part: Option<&Part>) {
             }
             if raw.r#type.is_empty() {
                 complaints.add(format!("parts[{index}].raw.type"), Complaint::Missing);
-            } else if is_json && is_object && !has_type(&raw.json, &raw.r#type) {
+            } else if is_json && is_object && type_of(&raw.json).as_ref() != Some(&raw.r#type) {
                 complaints.add(format!("parts[{index}].raw.type"), Complaint::Rule("is not the one `type` of `json`"));
             }
         }
     }
 }
 
-/// Whether a JSON object has this `type`, and no other.
-fn has_type(json: &str, r#type: &str) -> bool {
+/// The `type` of a JSON object, if it has one and no other, which is a text.
+pub(crate) fn type_of(json: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Typed {
         r#type: String,
     }
-    serde_json::from_str::<Typed>(json).is_ok_and(|typed| typed.r#type == r#type)
+    serde_json::from_str(json).ok().map(|Typed { r#type }| r#type)
 }
 
 /// Whether a text is JSON, and not nested too deep for common parsers. What is wrong with it is told by place, never by content.

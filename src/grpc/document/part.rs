@@ -3,9 +3,12 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
-use crate::grpc::proto::{
-    MessagePart, RawPart, ReasoningPart, StartPart, StartStepPart, TextPart, ToolApprovalRequestPart, ToolCallPart, ToolOutput,
-    ToolOutputType, ToolResultPart, message_part::Part,
+use crate::grpc::{
+    convert::message::type_of,
+    proto::{
+        MessagePart, RawPart, ReasoningPart, StartPart, StartStepPart, TextPart, ToolApprovalRequestPart, ToolCallPart, ToolOutput,
+        ToolOutputType, ToolResultPart, message_part::Part,
+    },
 };
 
 /// All members that parts of known types have. A member that is there must have its type: null is not absence here.
@@ -99,12 +102,7 @@ impl<'de> Deserialize<'de> for MessagePart {
 }
 
 fn raw(json: Box<RawValue>) -> Option<RawPart> {
-    #[derive(Deserialize)]
-    struct Typed {
-        r#type: String,
-    }
-    let Typed { r#type } = serde_json::from_str(json.get()).ok()?;
-    Some(RawPart { r#type, json: Box::<str>::from(json).into() })
+    Some(RawPart { r#type: type_of(json.get())?, json: Box::<str>::from(json).into() })
 }
 
 /// The part of a known type that has all the members of its type and no other.
