@@ -102,9 +102,10 @@ impl Service {
         let serve = move || {
             let ended = self.ended.clone();
             let outcome = runtime.block_on(ended.run_until_cancelled_owned(self.serve(accepted)));
+            // The calls that still run end with it, and are logged: before anybody hears that the thread has ended.
+            runtime.shutdown_background();
             // Whoever waits for it is gone only when the process ends.
             let _ = end.send(outcome.unwrap_or(Ok(())));
-            runtime.shutdown_background();
         };
         thread::Builder::new().name("service".to_owned()).spawn(serve).map_err(Error::Thread)?;
         Ok(ServiceThread { connections, served })

@@ -201,7 +201,7 @@ async fn on_postgres_calls_that_leave_while_they_wait_for_one_user_do_not_take_t
             Rpc::Import.call(&channel, &other, "berta").await.unwrap();
         }
     };
-    timeout(Duration::from_secs(10), calls).await.expect("calls of another application wait for connections");
+    timeout(Duration::from_secs(3), calls).await.expect("calls of another application wait for connections");
     for caller in flood {
         caller.abort();
     }
