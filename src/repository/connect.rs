@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::{
     Error, Repository,
     error::from_sqlx,
+    postgres_options::for_service,
     postgres_reader::PostgresReader,
     reader::Reader,
     row_security::{self, RowSecurity},
@@ -41,14 +42,7 @@ pub(super) const SQLITE_TRY: Duration = Duration::from_millis(250);
 /// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
 const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 
-/// How long a statement waits for another call's lock on a subject, on PostgreSQL, before the transaction is tried again;
-/// unless the database's URL says how long.
-const LOCK_WAIT: &str = "10s";
-
-/// How often PostgreSQL looks, while it works on a statement, whether anybody still waits for it; unless the database's URL says how often.
-const CLIENT_CHECK: &str = "1s";
-
-/// How long the statement of a call that was dropped may go on before its connection is closed, which ends it (`CLIENT_CHECK`).
+/// How long the statement of a call that was dropped may go on before its connection is closed, which ends it (`postgres_options`).
 pub(super) const LAST_STATEMENT: Duration = Duration::from_secs(1);
 
 /// How long a call waits for a connection before it is told that the database is away.
@@ -345,6 +339,11 @@ async fn open_sqlite(url: &StorageUrl) -> Result<SqliteConnections, Error> {
                 } else {
                     options.pragma("busy_timeout", SQLITE_TRY.as_millis().to_string())
                 }
+            })
+            .map_sqlx_sqlite_pool_opts(|options| {
+                // SQLite ends a transaction by itself when the disk is full or fails; sqlx, whose ROLLBACK then fails, believes that it goes on,
+                // and whatever is committed later would be part of one that never is.
+                options.after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             });
         options
     };
@@ -378,20 +377,6 @@ async fn open_postgres(url: &StorageUrl, max_connections: u32) -> Result<Databas
             })
         });
     Ok(Database::connect(options).await?)
-}
-
-fn for_service(options: PgConnectOptions) -> PgConnectOptions {
-    let of_url = options.get_options().unwrap_or_default().to_owned();
-    let settings = [
-        ("lock_timeout", LOCK_WAIT),
-        ("client_connection_check_interval", CLIENT_CHECK),
-        ("log_parameter_max_length_on_error", "0"),
-        // No statement here computes much: to compile one takes longer than it saves.
-        ("jit", "off"),
-        // Users' rows are found by an index. While a table is nearly empty, to read it all is cheaper, and a plan may be kept for long.
-        ("enable_seqscan", "off"),
-    ];
-    options.application_name("userdata").options(settings.into_iter().filter(|(name, _)| !of_url.contains(&format!("{name}="))))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Why the repository could not do its work. The text is for the log: it may name tables, never values.
 
+use std::io;
+
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// Why the repository could not do its work.
@@ -53,6 +55,7 @@ impl From<DbErr> for Error {
         }
         match &error {
             DbErr::ConnectionAcquire(reason) => Self::Unavailable(reason.to_string()),
+            DbErr::Conn(RuntimeErr::SqlxError(reason)) => Self::Unavailable(unavailable(reason)),
             DbErr::Conn(reason) => Self::Unavailable(reason.to_string()),
             DbErr::Exec(RuntimeErr::SqlxError(reason)) | DbErr::Query(RuntimeErr::SqlxError(reason)) => from_sqlx(reason),
             // Their texts may quote the value.
@@ -98,12 +101,24 @@ pub(super) fn from_sqlx(error: &sqlx::Error) -> Error {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => Error::Unavailable(error.to_string()),
+        | sqlx::Error::WorkerCrashed => Error::Unavailable(unavailable(error)),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
             Error::Corrupt("a value could not be read or written")
         }
         _ => Error::Refused(error.to_string()),
     }
+}
+
+/// Why a connection is not to be had, and what to do about it where that is for the operator to decide.
+fn unavailable(error: &sqlx::Error) -> String {
+    let is_about_tls = match error {
+        sqlx::Error::Tls(_) => true,
+        // What rustls says of a certificate.
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    };
+    let advice = "; its URL can name an authority to trust (sslrootcert=FILE), or trust its network (sslmode=disable)";
+    format!("{error}{}", if is_about_tls { advice } else { "" })
 }
 
 #[cfg(test)]

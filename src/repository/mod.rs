@@ -19,6 +19,7 @@ mod memory;
 mod message;
 mod own_task;
 mod page;
+mod postgres_options;
 mod postgres_reader;
 mod preview;
 mod query;

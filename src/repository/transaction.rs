@@ -111,7 +111,7 @@ impl Begun {
         match (outcome, ended.await.map_err(Error::from)) {
             (Ok(_), Err(Error::Unavailable(reason))) if is_good => Err(Error::CommitUnknown(reason)),
             (Ok(_), Err(error)) if is_good => Err(error),
-            // A transaction that cannot be rolled back is one whose connection is gone, and so is the transaction.
+            // One that cannot be rolled back has ended already, or ends with its connection, which the pool then closes.
             (outcome, _) => outcome,
         }
     }

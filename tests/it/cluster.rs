@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -23,13 +24,34 @@ pub(crate) struct Cluster {
     /// Options of setpriv: PostgreSQL refuses to be run by root.
     owner: Vec<String>,
     folder: TempDir,
+    /// Settings beside those that all have.
+    settings: Vec<String>,
     postmaster: Option<Child>,
 }
 
 impl Cluster {
     /// Makes one and starts it.
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same, with a certificate and its key in PEM: it takes no connection that is not encrypted.
+    pub(crate) fn start_encrypted(certificate: &str, key: &str) -> Self {
+        Self::start_with(Some((certificate, key)))
+    }
+
+    fn start_with(identity: Option<(&str, &str)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let mut settings = Vec::new();
+        if let Some((certificate, key)) = identity {
+            settings.push("ssl=on".to_owned());
+            for (kind, pem) in [("cert", certificate), ("key", key)] {
+                let file = folder.path().join(kind);
+                fs::write(&file, pem).unwrap();
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+                settings.push(format!("ssl_{kind}_file={}", text(&file)));
+            }
+        }
         let binaries = PathBuf::from(output(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/tool")), &["postgres"]));
         let password = hex::encode(random::<16>());
         fs::write(folder.path().join("password"), &password).unwrap();
@@ -43,10 +65,13 @@ impl Cluster {
         }
         let port = free_port();
         let url = format!("postgres://userdata:{password}@127.0.0.1:{port}/postgres");
-        let mut cluster = Self { url, port, binaries, owner, folder, postmaster: None };
+        let mut cluster = Self { url, port, binaries, owner, folder, settings, postmaster: None };
         let initdb =
             ["-D", &cluster.data(), "-U", "userdata", "-A", "scram-sha-256", "--pwfile", "password", "-E", "UTF8", "--locale", "C", "-N"];
         output(&mut cluster.command("initdb"), &initdb);
+        if identity.is_some() {
+            fs::write(Path::new(&cluster.data()).join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+        }
         cluster.start_again();
         cluster
     }
@@ -55,6 +80,7 @@ impl Cluster {
     pub(crate) fn start_again(&mut self) {
         let mut postgres = self.command("postgres");
         postgres.args(["-D", &self.data(), "-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]);
+        postgres.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
         self.postmaster = Some(postgres.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         let (begun, pid_file) = (Instant::now(), Path::new(&self.data()).join("postmaster.pid"));
         let is_up = |text: String| text.starts_with(&format!("{}\n", self.pid())) && text.lines().any(|line| line.starts_with("ready"));

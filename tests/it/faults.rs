@@ -5,8 +5,11 @@ use std::process::Command;
 
 use sea_orm::ConnectionTrait;
 use tokio::time::Instant;
-use tonic::Code;
-use userdata::{grpc::proto::import_service_client::ImportServiceClient, repository::Engine};
+use tonic::{Code, Status, metadata::MetadataMap, transport::Channel};
+use userdata::{
+    grpc::proto::{DeleteUserMessagesRequest, import_service_client::ImportServiceClient, user_data_service_client::UserDataServiceClient},
+    repository::Engine,
+};
 
 use crate::{
     credentials::key_headers,
@@ -51,27 +54,67 @@ pub(crate) async fn set_read_only(world: &World, is_read_only: bool) {
 
 #[tokio::test]
 async fn on_sqlite_a_disk_that_is_full_refuses_what_does_not_fit_and_takes_it_when_there_is_room() {
-    let mut world = World::start(Engine::Sqlite).await;
-    let key = key_headers(ACME, world.key(ACME));
-    world.stop_server().await;
-    // No file may grow beyond 1 MiB; to try is an error, as on a full disk, and not a signal.
-    let program = Program::serve_limited(&world.folder(), "-S -f 2048; trap '' XFSZ", &world.database_url);
-    let channel = program.channel().await;
-    Rpc::Import.call(&channel, &key, "anna").await.unwrap();
-    let import = async || {
-        let requests = tokio_stream::iter([five_megabytes(0)]);
-        ImportServiceClient::new(channel.clone()).import_user_data(with(&key, requests)).await
-    };
-
-    let refused = import().await.expect_err("it does not fit");
+    let small = Small::start().await;
+    let refused = small.import().await.expect_err("it does not fit");
     assert_reason(&refused, AWAY.0, AWAY.1);
-    assert!(world.query("SELECT id FROM messages").await.is_empty(), "something was half done");
-    Rpc::Export.call(&channel, &key, "anna").await.unwrap();
+    assert!(small.messages().await == 0, "something was half done");
+    Rpc::Export.call(&small.channel, &small.key, "anna").await.unwrap();
 
-    let room = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &program.id().to_string()]).status().unwrap();
-    assert!(room.success());
+    small.make_room();
     let ended = Instant::now();
-    eventually("it fits", async || import().await.is_ok()).await;
+    eventually("it fits", async || small.import().await.is_ok()).await;
     assert!(ended.elapsed() < GOES_ON_WITHIN, "it went on only after {:?}", ended.elapsed());
-    assert_eq!(world.query("SELECT id FROM messages").await.len(), 10);
+    assert_eq!(small.messages().await, 10);
+}
+
+#[tokio::test]
+async fn on_sqlite_what_is_acknowledged_after_a_disk_was_full_is_done() {
+    let small = Small::start().await;
+    small.import().await.expect_err("it does not fit");
+    // Is undone as well, but by the service.
+    let plan_digest = "0".repeat(64);
+    let planned = DeleteUserMessagesRequest { user_token: "anna".into(), plan_digest, ..Default::default() };
+    let void = UserDataServiceClient::new(small.channel.clone()).delete_user_messages(with(&small.key, planned)).await;
+    assert_eq!(void.unwrap_err().code(), Code::Aborted);
+
+    small.make_room();
+    eventually("it fits", async || small.import().await.is_ok()).await;
+    assert_eq!(small.messages().await, 10);
+}
+
+/// A program on SQLite whose disk is small: no file may grow beyond 1 MiB.
+struct Small {
+    world: World,
+    program: Program,
+    channel: Channel,
+    key: MetadataMap,
+}
+
+impl Small {
+    async fn start() -> Self {
+        let mut world = World::start(Engine::Sqlite).await;
+        let key = key_headers(ACME, world.key(ACME));
+        world.stop_server().await;
+        // To try is an error, as on a full disk, and not a signal.
+        let program = Program::serve_limited(&world.folder(), "-S -f 2048; trap '' XFSZ", &world.database_url);
+        let channel = program.channel().await;
+        Rpc::Import.call(&channel, &key, "anna").await.unwrap();
+        Self { world, program, channel, key }
+    }
+
+    fn make_room(&self) {
+        let room = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &self.program.id().to_string()]).status().unwrap();
+        assert!(room.success());
+    }
+
+    /// Imports more than fits.
+    async fn import(&self) -> Result<(), Status> {
+        let requests = tokio_stream::iter([five_megabytes(0)]);
+        ImportServiceClient::new(self.channel.clone()).import_user_data(with(&self.key, requests)).await.map(drop)
+    }
+
+    /// How many messages there are for whoever looks.
+    async fn messages(&self) -> usize {
+        self.world.query("SELECT id FROM messages").await.len()
+    }
 }

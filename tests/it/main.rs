@@ -14,6 +14,7 @@ mod command_line;
 mod connections;
 mod credentials;
 mod database_faults;
+mod database_tls;
 mod deadline;
 mod delete_messages;
 mod draining;

@@ -71,20 +71,20 @@ impl Authority {
 }
 
 /// The files of a server with TLS, and who signs them.
-struct Files {
+pub(crate) struct Files {
     folder: TempDir,
     authority: Authority,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = Self { folder: tempfile::tempdir().unwrap(), authority: Authority::new() };
         fs::write(files.path("ca.pem"), files.authority.certificate.pem()).unwrap();
         files.renew();
         files
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
