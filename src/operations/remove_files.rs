@@ -1,7 +1,7 @@
 //! Removing the objects of uploads that erasures have accepted: by the erasure itself, and, where that could not, by the worker of any replica,
 //! again and again until they are gone.
 
-use std::convert::Infallible;
+use std::{collections::HashSet, convert::Infallible};
 
 use tokio::time::sleep;
 
@@ -42,7 +42,7 @@ async fn remove_and_look(stores: &Stores, subject: &Subject, upload_ids: &[Strin
     crash_at("erasure.before_removal");
     let removed = stores.vault.remove(subject, upload_ids).await;
     crash_at("erasure.after_removal");
-    let listed = stores.vault.which_are_there(subject, upload_ids).await;
+    let listed = stores.vault.which_are_there(subject, upload_ids).await.map(HashSet::<String>::from_iter);
     let mut removals = Removals::default();
     for (upload_id, removed) in upload_ids.iter().zip(removed) {
         let gone = match (&removed, &listed) {

@@ -1,6 +1,10 @@
 //! ScopedDelete: first everything in the database, in one effect, which accepts the erasure; then the objects of uploads, which no transaction
 //! covers; then the uploads are marked as deleted. Whatever interrupts this, the worker goes on with it ([`super::remove_files`]).
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::{
     Error, Stores,
     remove_files::{Outcome, remove},
@@ -14,6 +18,9 @@ use crate::{
     },
     repository::{Accepted, ErasedScopes, StoredObjects, in_own_task},
 };
+
+/// How long the object store is asked what it holds before an erasure is accepted without its answer.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Erases the scopes of the subject. An upload whose object cannot be removed is named in the report, and its record left alone.
 ///
@@ -43,13 +50,19 @@ pub async fn preview(stores: &Stores, subject: &Subject, scopes: Scopes) -> Resu
     Ok(stores.repository.reading(subject).await?.preview_of_scopes(subject, scopes).await?)
 }
 
-/// Which live uploads have an object. The database should know; one of which it does not know that it has one is to lose it too.
+/// Which live uploads have an object. The database should know; one of which it does not know that it has one is to lose it too. A store that
+/// does not answer keeps no erasure from being accepted.
 async fn stored_objects(stores: &Stores, subject: &Subject) -> Result<StoredObjects, Error> {
-    if stores.vault.is_empty(subject).await.unwrap_or(false) {
-        return Ok(StoredObjects::None);
-    }
-    let upload_ids = stores.repository.reading(subject).await?.personal_uploads(subject).await?;
-    Ok(stores.vault.which_are_there(subject, &upload_ids).await.map_or(StoredObjects::Unknown, StoredObjects::Of))
+    let ask = async {
+        match stores.vault.is_empty(subject).await {
+            Ok(true) => return Ok(StoredObjects::None),
+            Ok(false) => {}
+            Err(_) => return Ok(StoredObjects::Unknown),
+        }
+        let upload_ids = stores.repository.reading(subject).await?.personal_uploads(subject).await?;
+        Ok(stores.vault.which_are_there(subject, &upload_ids).await.map_or(StoredObjects::Unknown, StoredObjects::Of))
+    };
+    timeout(STORE_ANSWERS_WITHIN, ask).await.unwrap_or(Ok(StoredObjects::Unknown))
 }
 
 async fn remove_uploads(stores: &Stores, subject: &Subject, erased: ErasedScopes, once: Option<&Once>) -> Result<ScopesErased, Error> {

@@ -7,7 +7,11 @@ mod claims;
 pub(super) use self::claims::after_lease;
 pub use self::claims::{Claim, LEASE};
 
-use std::{collections::HashMap, ops::ControlFlow, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+    time::Duration,
+};
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult,
@@ -104,6 +108,7 @@ impl Reading {
     ) -> Result<Vec<PendingUpload>, Error> {
         let [application, user_token] = names(subject);
         let mut uploads = Vec::with_capacity(failed.len());
+        let named: HashSet<&str> = failed.iter().map(|failure| failure.upload_id.as_str()).collect();
         for UploadFailure { upload_id, .. } in failed {
             let parameters = [application, user_token, Parameter::Text(upload_id)];
             let upload = self.one(&NAMED, &parameters, |row| {
@@ -114,7 +119,7 @@ impl Reading {
         // Until these are gone too, the erasure is not at its end. Others may be at it still; if not, they are this erasure's.
         self.rows(&TAKEN_BEFORE, &[application, user_token, Parameter::Integer(at)], |row| {
             let id = row.text(0)?;
-            if !failed.iter().any(|failure| failure.upload_id == id) {
+            if !named.contains(id) {
                 let (size_bytes, is_own, attempts) = (row.get(1)?, row.get(2)?, row.get(3)?);
                 uploads.push(PendingUpload { id: id.to_owned(), size_bytes, is_own, attempts });
             }
@@ -167,15 +172,17 @@ impl Repository {
             self.log_will_hold_erased();
             let is_latest = locked.vault_erased_at.is_none_or(|last| last <= erased.at);
             let waiting = attempts_of(transaction, &locked.held).await?;
-            // What waits no more, another has seen to be gone.
+            // What waits no more, another has seen to be gone, and noted when to look again.
             let failed: Vec<_> = removals.failed.iter().filter(|failure| waiting.contains_key(&failure.upload_id)).cloned().collect();
+            let removed = removals.removed.iter().filter(|id| waiting.contains_key(*id)).cloned().collect();
             let mut report = erased.report.clone();
             (report.remaining.uploads, report.remaining.objects) = (failed.len() as u64, Ord::min(objects_left, failed.len() as u64));
-            let mut shown = Vec::new();
+            let still_there: HashSet<&str> = failed.iter().map(|failure| failure.upload_id.as_str()).collect();
+            let mut shown = HashSet::new();
             for upload in &erased.to_remove {
                 // Another that was at it has failed meanwhile.
                 let is_given_up = waiting.get(&upload.id).is_some_and(|attempts| *attempts > upload.attempts);
-                if failed.iter().any(|failure| failure.upload_id == upload.id) {
+                if still_there.contains(upload.id.as_str()) {
                     shown.extend((upload.is_own && is_latest || is_given_up).then_some(upload.id.as_str()));
                 } else if upload.is_own || is_given_up {
                     report.uploads += 1;
@@ -183,8 +190,8 @@ impl Repository {
                 }
             }
             report.uploads_failed.clone_from(&failed);
-            let removals = Removals { removed: removals.removed.clone(), failed };
-            note(transaction, &locked.held, &removals, now, |id| shown.contains(&id)).await?;
+            let removals = Removals { removed, failed };
+            note(transaction, &locked.held, &removals, now, |id| shown.contains(id)).await?;
             report.remaining.embeddings = embeddings_of(transaction, &locked.held, &erased.to_remove).await?;
             if let Some(once) = once {
                 finish_response(transaction, subject, once, &report).await?;

@@ -1,7 +1,8 @@
 //! The worker that goes on removing the files of erased uploads, in every replica.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
+use futures::FutureExt;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +23,12 @@ pub(super) async fn keep_removing(stores: Stores, stop: CancellationToken) {
             continue;
         }
         // A try that is cut here is due again after its lease.
-        if let Some(Err(error)) = stop.run_until_cancelled(remove_files_due(&stores)).await {
-            tracing::warn!(%error, "files of erased uploads are still to be removed; it is tried again");
+        let tried = AssertUnwindSafe(stop.run_until_cancelled(remove_files_due(&stores))).catch_unwind().await;
+        match tried {
+            Ok(None | Some(Ok(()))) => {}
+            Ok(Some(Err(error))) => tracing::warn!(%error, "files of erased uploads are still to be removed; it is tried again"),
+            // Where, the log has said already. Nothing else removes them, so it goes on as after any fault.
+            Err(_) => tracing::error!("removing files of erased uploads panicked; it is tried again"),
         }
     }
 }

@@ -153,6 +153,9 @@ impl Vault {
                 }
                 Err(error) => outcomes.fill(Err(error.into())),
             }
+            if let Err(error) = local.sync(&self.folder(subject)).await {
+                outcomes.fill(Err(error.into()));
+            }
         }
         outcomes
     }

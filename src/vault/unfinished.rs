@@ -27,6 +27,17 @@ impl LocalFolder {
         }
         Ok(found)
     }
+
+    /// Has removals from `folder` outlast a loss of power; when it was left empty, it was removed itself.
+    pub(super) async fn sync(&self, folder: &Path) -> io::Result<()> {
+        for folder in self.0.join(folder.as_ref()).ancestors().take(2) {
+            match fs::File::open(folder).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened?.sync_all().await,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Removes a file; one already gone counts as removed.

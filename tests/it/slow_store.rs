@@ -37,6 +37,7 @@ on_both_engines!(
     content_that_is_replaced_before_it_is_read_ends_no_export,
     an_import_is_erased_as_a_whole_or_not_at_all,
     a_store_that_is_away_is_told_of_as_such_and_used_when_it_is_back,
+    a_store_that_does_not_answer_keeps_nothing_else_from_being_erased,
     a_store_that_refuses_to_remove_has_no_upload_marked,
     a_store_that_cannot_be_looked_through_has_its_uploads_named_until_it_can,
 );
@@ -362,6 +363,22 @@ async fn an_import_is_erased_as_a_whole_or_not_at_all(mut world: World) {
     assert_eq!((report.uploads_deleted, report.memory_deleted), (1, 0));
     let left = |sql: &'static str| async { world.query(sql).await.len() };
     assert_eq!((left("SELECT id FROM uploads WHERE status <> 'deleted'").await, left("SELECT id FROM memories").await), (1, 1));
+}
+
+async fn a_store_that_does_not_answer_keeps_nothing_else_from_being_erased(mut world: World) {
+    let mut store = SlowStore::start(&mut world).await;
+    let mut client = world.client().await;
+    import_uploads(&mut client, 1).await;
+    assert_eq!(client.import(vec![upload_and_memory(0)]).await.unwrap().rejected, 0);
+    store.hold(Held::Requests(ANY));
+    let erasure = tokio::spawn(erase_vault_and_memory(client.clone()));
+    store.holds(1).await;
+    eventually("the memory is erased", async || world.query("SELECT id FROM memories").await.is_empty()).await;
+    assert_eq!((store.objects().await, marked(&world).await, client.pending("anna").await), (1, 0, 2));
+
+    store.hold(Held::Nothing);
+    let report = erasure.await.unwrap().unwrap();
+    assert_eq!((report.memory_deleted, report.uploads_deleted, store.objects().await), (1, 2, 0));
 }
 
 async fn a_store_that_refuses_to_remove_has_no_upload_marked(mut world: World) {

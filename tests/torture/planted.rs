@@ -74,6 +74,14 @@ async fn every_planted_mistake_is_found_and_the_sound_program_makes_none() {
     trial.end();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_panics_is_told_of_and_goes_on() {
+    let stores = Stores::make(Sqlite).await;
+    let program = stores.serve("worker.before_removal=1*panic").await;
+    promises::keep(Promise::FailedFilesHeal, &stores, &program.client()).await.unwrap();
+    program.says("removing files of erased uploads panicked", Duration::from_secs(10)).await;
+}
+
 /// What an export shows, or the status it ends with.
 pub(crate) async fn export(client: &mut Client, user_token: &str) -> Result<ExportUserDataResponse, tonic::Status> {
     let request = ExportUserDataRequest { user_token: user_token.to_owned(), ..Default::default() };
