@@ -3,7 +3,7 @@
 use super::Error;
 use crate::{
     domain::secret::Secret,
-    repository::StorageUrl,
+    repository::{Engine, StorageUrl},
     vault::{NotAnObjectStoreUrl, ObjectStoreUrl},
 };
 
@@ -27,9 +27,10 @@ pub struct StorageArgs {
     /// one for each thread that reads.
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
     pub database_max_connections: u32,
-    /// Where the content of uploads is: `file://FOLDER`, `s3://BUCKET/PREFIX`, or `memory://` to try things out.
-    #[arg(long, value_name = "URL", default_value = "file://userdata-data/objects")]
-    pub object_store_url: Secret,
+    /// Where the content of uploads is: `file://FOLDER`, `s3://BUCKET/PREFIX`, or `memory://` to try things out. Beside SQLite, if nothing is
+    /// said, `file://userdata-data/objects`; beside PostgreSQL it is to be said, and the same for all replicas.
+    #[arg(long, value_name = "URL")]
+    pub object_store_url: Option<Secret>,
 }
 
 /// Checked settings about storage.
@@ -59,14 +60,17 @@ impl StorageArgs {
     /// # Errors
     /// Which flag cannot be used, and why.
     pub fn check(self) -> Result<StorageConfig, Error> {
-        Ok(StorageConfig {
-            database: self.database.check()?,
-            database_max_connections: self.database_max_connections,
-            object_store: self
-                .object_store_url
-                .expose()
-                .parse()
-                .map_err(|problem: NotAnObjectStoreUrl| Error::new("object-store-url", problem.to_string()))?,
-        })
+        let database = self.database.check()?;
+        let object_store = match (&self.object_store_url, database.engine()) {
+            (Some(url), _) => url.expose(),
+            (None, Engine::Sqlite) => "file://userdata-data/objects",
+            // A replica that looks for content where there is none would take it for removed.
+            (None, Engine::Postgres) => {
+                return Err(Error::new("object-store-url", "is needed beside PostgreSQL: where all replicas find the content of uploads"));
+            }
+        };
+        let unusable = |problem: NotAnObjectStoreUrl| Error::new("object-store-url", problem.to_string());
+        let object_store = object_store.parse().map_err(unusable)?;
+        Ok(StorageConfig { database, database_max_connections: self.database_max_connections, object_store })
     }
 }

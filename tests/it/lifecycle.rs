@@ -251,7 +251,8 @@ async fn a_start_that_fails_says_why_in_one_line_and_exits_with_1() {
 
     for (arguments, code, says) in [
         (vec!["serve", "--listen", &address, "--database-url", "sqlite://userdata.db"], 1, address.as_str()),
-        (vec!["serve", "--listen", "127.0.0.1:0", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x"], 1, "127.0.0.1:1/x"),
+        (vec!["serve", "--object-store-url", "memory://", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x"], 1, "127.0.0.1:1/x"),
+        (vec!["serve", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x"], 1, "--object-store-url"),
         (vec!["serve", "--database-url", "mysql://u:hunter2@h/x"], 1, "--database-url"),
         (vec!["serve", "--object-store-url", "ftp://hunter2"], 1, "--object-store-url"),
         (vec!["serve", "--jwt-issuer", r#"{issuer="i", secret="hunter2"}"#], 1, "--jwt-issuer"),

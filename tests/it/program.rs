@@ -48,7 +48,8 @@ impl Program {
     /// The same, with an environment.
     pub(crate) fn serve_with(folder: &Path, environment: &[(&str, &str)], database_url: &str, more: &[&str]) -> Self {
         let serve = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--database-url", database_url];
-        Self::start_with(folder, environment, &[&serve, more].concat())
+        let environment = [&[("USERDATA_OBJECT_STORE_URL", "file://objects")], environment].concat();
+        Self::start_with(folder, &environment, &[&serve, more].concat())
     }
 
     /// The same, with limits that the shell's `ulimit` sets.
