@@ -5,7 +5,7 @@
 //!
 //! | module | knows | never |
 //! |---|---|---|
-//! | [`domain`] | what things mean: subject, principal, scope, category, cursor, report | async, tonic, prost, sea-orm, serde |
+//! | [`domain`] | what things mean: subject, principal, scope, category, position, report | async, tonic, prost, sea-orm, serde |
 //! | [`operations`] | one file per RPC: what happens, in which order | wire formats, SQL |
 //! | [`grpc`] | tonic and prost: handlers, conversion, statuses, authentication, the client's documents | entities |
 //! | [`repository`] | sea-orm: entities, queries, transactions | generated types |

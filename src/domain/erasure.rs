@@ -133,11 +133,7 @@ impl PlanDigest {
 }
 
 fn begin(of_what: &[u8], subject: &Subject, erasure: Erasure) -> Sha256 {
-    let mut sha256 = Sha256::new_with_prefix(of_what);
-    for part in [subject.application().as_str(), subject.user_token().as_str()] {
-        sha256.update((part.len() as u64).to_be_bytes());
-        sha256.update(part);
-    }
+    let mut sha256 = subject.hash(of_what);
     sha256.update([erasure.choices()]);
     sha256
 }

@@ -3,7 +3,7 @@
 use super::record::RecordKey;
 
 /// Everything up to and including this has been exported.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub enum Position {
     /// Nothing yet.
     #[default]
@@ -27,7 +27,7 @@ pub enum Position {
 }
 
 /// How far within a conversation.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum InConversation {
     /// Its header.
     Header,
@@ -38,7 +38,7 @@ pub enum InConversation {
 }
 
 /// How far within an upload.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum InUpload {
     /// Its record, and some of its content; more may follow.
     Content {

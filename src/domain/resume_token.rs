@@ -5,7 +5,7 @@
 //! export begin elsewhere or end with another digest.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use super::{
     category::{Categories, Category},
@@ -99,11 +99,7 @@ impl ExportState {
 
 /// Binds the bytes of a token to the export they belong to.
 fn check(subject: &Subject, choices: ExportChoices, bytes: &[u8]) -> [u8; CHECK_BYTES] {
-    let mut hash = Sha256::new_with_prefix(b"userdata resume token");
-    for part in [subject.application().as_str(), subject.user_token().as_str()] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
+    let mut hash = subject.hash(b"userdata resume token");
     hash.update(choices.categories.bits().to_be_bytes());
     hash.update([u8::from(choices.include_deleted), u8::from(choices.include_upload_content)]);
     hash.update(bytes);

@@ -1,5 +1,7 @@
 //! Of whom: applications, user tokens, and the subject, which only an authorised principal can name.
 
+use sha2::{Digest, Sha256};
+
 use super::{secret::shows_nothing, violation::Complaint};
 
 /// The longest user token and the longest record id, in bytes.
@@ -63,9 +65,9 @@ pub fn check_name(name: String) -> Result<String, Complaint> {
     }
 }
 
-/// The data subject that all work is done for, and the proof that a principal may have it done, or might when an erasure was accepted: only
-/// [`Principal::authorise`](super::principal::Principal::authorise) makes one, and what an accepted erasure has left. Nothing in the repository
-/// works without one.
+/// The data subject that all work is done for, and the proof that a principal may have it done, or might when an erasure was accepted. Only
+/// [`Principal::authorise`](super::principal::Principal::authorise) makes one, or the records of such an erasure. Nothing in the repository works
+/// without one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Subject {
     application: ApplicationId,
@@ -92,5 +94,16 @@ impl Subject {
     /// Its name within the tenant. Not for logs.
     pub fn user_token(&self) -> &UserToken {
         &self.user_token
+    }
+
+    /// A digest for one purpose that has begun with the subject: what is added makes no other subject of it. Names of objects in the store
+    /// are made of it, and digests that the database keeps.
+    pub fn hash(&self, purpose: &[u8]) -> Sha256 {
+        let mut sha256 = Sha256::new_with_prefix(purpose);
+        for part in [&self.application.0, &self.user_token.0] {
+            sha256.update((part.len() as u64).to_be_bytes());
+            sha256.update(part);
+        }
+        sha256
     }
 }

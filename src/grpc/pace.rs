@@ -16,12 +16,11 @@ use std::{
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tower::{Layer, Service};
 
 use super::{admission::Held, deadline::Deadline, status};
 use crate::config::limits::LimitsConfig;
@@ -100,96 +99,38 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
 
 /// The floor.
 #[derive(Clone, Copy, Debug)]
-struct Floor {
+pub struct Floor {
     bytes_per_second: u32,
     window: Duration,
 }
 
 impl Floor {
+    /// That of the settings.
+    pub fn new(limits: &LimitsConfig) -> Self {
+        Self { bytes_per_second: limits.min_read_rate, window: limits.min_read_window }
+    }
+
+    /// An answer that is given out piece by piece, as fast as it is taken.
+    pub fn under<B>(self, mut response: Response<B>) -> Response<PacedBody<B>> {
+        let last_words = response.extensions().get().map(|deadline: &Deadline| deadline.at() + LAST_WORDS);
+        let held = response.extensions_mut().remove();
+        response.map(|inner| PacedBody {
+            inner: Some(inner),
+            rest: Bytes::new(),
+            given: None,
+            in_all: 0,
+            unwritten: Arc::default(),
+            last: None,
+            floor: self,
+            last_words,
+            _held: held,
+        })
+    }
+
     /// How long so much may take.
     fn allows(self, bytes: usize) -> Option<Duration> {
         let rate = (self.bytes_per_second > 0).then_some(f64::from(self.bytes_per_second))?;
         Some(self.window.max(Duration::from_secs_f64(bytes as f64 / rate)))
-    }
-}
-
-/// Gives out answers piece by piece, as fast as they are taken.
-#[derive(Clone, Copy, Debug)]
-pub struct PaceLayer(Floor);
-
-impl PaceLayer {
-    /// With the floor of the settings.
-    pub fn new(limits: &LimitsConfig) -> Self {
-        Self(Floor { bytes_per_second: limits.min_read_rate, window: limits.min_read_window })
-    }
-}
-
-impl<S> Layer<S> for PaceLayer {
-    type Service = Paced<S>;
-
-    fn layer(&self, inner: S) -> Paced<S> {
-        Paced { inner, floor: self.0 }
-    }
-}
-
-/// See [`PaceLayer`].
-#[derive(Clone, Debug)]
-pub struct Paced<S> {
-    inner: S,
-    floor: Floor,
-}
-
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Paced<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-{
-    type Response = Response<PacedBody<ResBody>>;
-    type Error = S::Error;
-    type Future = PacedFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        PacedFuture { inner: self.inner.call(request), floor: self.floor }
-    }
-}
-
-pin_project! {
-    /// The head of a paced response.
-    pub struct PacedFuture<F> {
-        #[pin]
-        inner: F,
-        floor: Floor,
-    }
-}
-
-impl<F, B, E> Future for PacedFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = Result<Response<PacedBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.inner.poll(cx));
-        let floor = *this.floor;
-        Poll::Ready(response.map(|mut response| {
-            let last_words = response.extensions().get().map(|deadline: &Deadline| deadline.at() + LAST_WORDS);
-            let held = response.extensions_mut().remove();
-            response.map(|inner| PacedBody {
-                inner: Some(inner),
-                rest: Bytes::new(),
-                given: None,
-                in_all: 0,
-                unwritten: Arc::default(),
-                last: None,
-                floor,
-                last_words,
-                _held: held,
-            })
-        }))
     }
 }
 

@@ -8,8 +8,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::slots::peer;
-use crate::config::listen::ListenConfig;
+use crate::{config::listen::ListenConfig, grpc::auth::network};
 
 /// Of all handshakes, one of so many may be of one peer.
 const SHARE: usize = 4;
@@ -35,7 +34,7 @@ impl Handshakes {
 
     /// Runs a handshake with somebody there once there is room for it.
     pub(super) async fn run<T>(&self, address: IpAddr, handshake: impl Future<Output = T>) -> T {
-        let own = self.of(peer(address));
+        let own = self.of(network(address));
         // Who waits for the own share is not in the way of others. Neither is ever closed.
         let _own = own.share.acquire().await;
         let _all = self.all.acquire().await;

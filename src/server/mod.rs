@@ -7,7 +7,7 @@ mod descriptors;
 mod file_removal;
 mod handshakes;
 mod health;
-pub mod key_refresh;
+mod key_refresh;
 mod key_sets;
 mod metered;
 mod run;
@@ -132,7 +132,7 @@ impl Server {
             None => None,
         };
         let of_admin = config.listen.admin_listen.map_or(0, |_| ADMIN_CONNECTIONS);
-        let fit = connections_that_fit(config.listen.max_connections, config.storage.database_max_connections + of_admin);
+        let fit = connections_that_fit(config.listen.max_connections, config.storage.database_max_connections.saturating_add(of_admin));
         let slots = Slots::new(fit, config.listen.max_connections_per_peer as usize);
         let (listener, address) = listen(config.listen.listen).await?;
         let admin = match config.listen.admin_listen {

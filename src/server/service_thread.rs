@@ -43,7 +43,7 @@ use crate::{
         caught::answer,
         deadline::DeadlineLayer,
         methods::methods,
-        pace::PaceLayer,
+        pace::Floor,
         proto::{
             self,
             server::{import_service_server::ImportServiceServer, user_data_service_server::UserDataServiceServer},
@@ -113,10 +113,11 @@ impl Service {
 
     async fn serve(self, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> Result<(), Error> {
         let Self { config, tls, limits, services, health, strangers, authenticate, failed_logins, stopping, .. } = self;
+        let floor = Floor::new(&limits);
         let service = ServiceBuilder::new()
             .layer(CallLogLayer::new(methods()))
             .layer(MapResponseLayer::new(status::with_reasons))
-            .layer(PaceLayer::new(&limits))
+            .layer(MapResponseLayer::new(move |response| floor.under(response)))
             .layer(DeadlineLayer::new(&limits))
             .layer(MapRequestLayer::new(move |request| arrival::within(config.request_timeout, request)))
             .layer(layer_fn(move |routes: Routes| {

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use crate::grpc::auth::network;
 
 /// Places of the listener for calls that need `admin`: its own, so that nobody at the other one takes them.
 pub(super) const ADMIN_CONNECTIONS: u32 = 100;
@@ -50,7 +52,7 @@ impl Slots {
     /// # Errors
     /// Which bound is reached.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
-        let peer = peer(address);
+        let peer = network(address);
         let mut taken = self.taken();
         if taken.total >= self.max {
             return Err(Full::InAll);
@@ -79,14 +81,6 @@ impl Drop for Slot {
                 of_peer.remove();
             }
         }
-    }
-}
-
-/// What counts as one peer: an IPv4 address, or the /64 that one IPv6 machine usually has to itself.
-pub(super) fn peer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
     }
 }
 

@@ -12,7 +12,7 @@ use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
 
 use self::unfinished::LocalFolder;
@@ -87,38 +87,22 @@ impl Vault {
     /// [`Error::Replaced`] when the pieces before were of other content, or of some that is gone; others when the store fails.
     pub async fn read(&self, subject: &Subject, upload_id: &str, offset: u64, version: u64) -> Result<Option<Piece>, Error> {
         let location = self.location(subject, upload_id);
-        let mut options = GetOptions::default();
-        if offset > 0 {
-            let ObjectMeta { size, e_tag, .. } = match self.store.head(&location).await {
-                Ok(meta) => meta,
-                Err(object_store::Error::NotFound { .. }) => return Err(Error::Replaced),
-                Err(error) => return Err(error.into()),
-            };
-            let found = number(e_tag.as_deref());
-            if found != version {
-                return Err(Error::Replaced);
-            }
-            if offset >= size {
-                return Ok(Some(Piece { data: Bytes::new(), size, version }));
-            }
-            options.if_match = e_tag;
-        }
-        options.range = Some(GetRange::Bounded(offset..offset.saturating_add(CONTENT_PIECE_BYTES as u64)));
-        match self.store.get_opts(&location, options).await {
-            Ok(piece) => {
-                let (size, version) = (piece.meta.size, number(piece.meta.e_tag.as_deref()));
-                Ok(Some(Piece { data: piece.bytes().await?, size, version }))
-            }
-            Err(object_store::Error::NotFound { .. }) if offset == 0 => Ok(None),
-            Err(object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. }) => Err(Error::Replaced),
-            // Of an empty object no store gives a range.
+        let range = Some(GetRange::Bounded(offset..offset.saturating_add(CONTENT_PIECE_BYTES as u64)));
+        let (meta, data) = match self.store.get_opts(&location, GetOptions { range, ..Default::default() }).await {
+            Ok(piece) => (piece.meta.clone(), piece.bytes().await?),
+            Err(object_store::Error::NotFound { .. }) if offset == 0 => return Ok(None),
+            Err(object_store::Error::NotFound { .. }) => return Err(Error::Replaced),
+            // No store gives a range that begins at the end.
             Err(error) => match self.store.head(&location).await {
-                Ok(ObjectMeta { size: 0, e_tag, .. }) if offset == 0 => {
-                    Ok(Some(Piece { data: Bytes::new(), size: 0, version: number(e_tag.as_deref()) }))
-                }
-                _ => Err(error.into()),
+                Ok(meta) if meta.size <= offset => (meta, Bytes::new()),
+                _ => return Err(error.into()),
             },
+        };
+        let found = number(meta.e_tag.as_deref());
+        if offset > 0 && found != version {
+            return Err(Error::Replaced);
         }
+        Ok(Some(Piece { data, size: meta.size, version: found }))
     }
 
     /// Begins to write an upload's content of this size. It appears as a whole, when the writer is finished.
@@ -198,12 +182,8 @@ impl Vault {
 
     /// What the names of all of a subject's objects begin with.
     fn folder(&self, subject: &Subject) -> Path {
-        let mut hash = Sha256::new_with_prefix(b"userdata subject");
-        for part in [subject.application().as_str(), subject.user_token().as_str()] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        self.prefix.clone().join(hex::encode(&hash.finalize()[..16]).as_str())
+        let digest = subject.hash(b"userdata subject").finalize();
+        self.prefix.clone().join(hex::encode(&digest[..16]).as_str())
     }
 }
 

@@ -13,10 +13,7 @@ use std::{
 
 use http::{Request, Response};
 use tokio::{sync::Semaphore, time::sleep};
-use tonic::{
-    Status,
-    transport::server::{TcpConnectInfo, TlsConnectInfo},
-};
+use tonic::{Status, transport::server::TcpConnectInfo};
 
 use crate::grpc::deadline::Deadline;
 
@@ -140,14 +137,12 @@ impl Caller {
 
 /// Who sent a request; nobody, if the transport does not say.
 pub fn peer<B>(request: &Request<B>) -> IpAddr {
-    let extensions = request.extensions();
-    let secured = || extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref);
-    let address = extensions.get::<TcpConnectInfo>().or_else(secured).and_then(TcpConnectInfo::remote_addr);
+    let address = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
     address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())
 }
 
-/// The address; of IPv6 the part that a network has, for its members choose the rest as they like.
-fn network(peer: IpAddr) -> IpAddr {
+/// What counts as one peer: an IPv4 address, or the /64 that one IPv6 machine usually has to itself.
+pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 => v4,

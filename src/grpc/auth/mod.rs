@@ -11,7 +11,7 @@ mod refusal;
 mod verifying_keys;
 
 pub use belief::Belief;
-pub use failed_logins::{Caller, FailedLogins, peer};
+pub use failed_logins::{Caller, FailedLogins, network, peer};
 pub use interceptor::AuthInterceptor;
 pub use issuers::Issuers;
 pub use key_ring::KeyRing;

@@ -3,6 +3,7 @@
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::{ClientError, root_cause};
+use crate::domain::secret::shows_nothing;
 
 /// What a client knows of TLS; without anything, it believes the CAs of its machine. Prints nothing of a key.
 #[derive(Clone, Debug, Default)]
@@ -22,11 +23,7 @@ pub struct ClientIdentity {
     pub key: Vec<u8>,
 }
 
-impl std::fmt::Debug for ClientIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClientIdentity(…)")
-    }
-}
+shows_nothing!(ClientIdentity);
 
 /// The server at an address of `http://` or `https://`.
 ///

@@ -8,7 +8,6 @@ use tonic_types::StatusExt;
 use super::{ClientError, Credential, describe, root_cause};
 use crate::{
     domain::{
-        category::Category,
         counts::RecordCounts,
         digest::{ExportDigest, RecordDigest},
     },
@@ -106,18 +105,7 @@ impl Export {
     }
 
     fn check(&self, summary: &ExportSummary) -> Result<(), ClientError> {
-        let told = summary.counts.unwrap_or_default();
-        let told = [
-            (Category::Conversations, told.conversations),
-            (Category::Messages, told.messages),
-            (Category::Feedback, told.feedback),
-            (Category::Memories, told.memories),
-            (Category::Uploads, told.uploads),
-            (Category::Assistants, told.assistants),
-            (Category::Sessions, told.sessions),
-            (Category::CompactionCache, told.compaction_cache),
-        ];
-        if told.iter().any(|(category, count)| i64::from(self.counts.of(*category)) != i64::from(*count)) {
+        if summary.counts.unwrap_or_default() != self.counts.into() {
             return Err(ClientError::NotWhole("counts"));
         }
         if u64::try_from(summary.bytes) != Ok(self.digest.bytes()) {
