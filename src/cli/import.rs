@@ -37,6 +37,10 @@ pub(super) struct ImportArgs {
 /// Requests that may wait to be sent.
 const WAITING_REQUESTS: usize = 4;
 
+/// Requests after which the next line begins another call: a server gives none for ever, and of one that breaks off nobody knows how far it
+/// came.
+const REQUESTS_OF_CALL: usize = 1_000;
+
 /// What some editors write before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -53,106 +57,118 @@ pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
         (Box::new(BufReader::new(file)), length)
     };
     let mut client = args.server.connect().await?;
-    let bar = progress::bytes(length);
-    let (sender, requests) = mpsc::channel(WAITING_REQUESTS);
-    let mut feed = Feed { input, sender, bar: bar.clone(), begins: Vec::new(), users: 0, faults: 0 };
-    let (fed, answered) = tokio::join!(
-        async {
-            let fed = feed.run().await;
-            // The server answers when there are no more requests.
-            drop(feed.sender);
-            fed.map(|()| (feed.begins, feed.users, feed.faults))
-        },
-        client.import(requests)
-    );
-    bar.finish_and_clear();
-    let answer = answered?;
-    let (begins, users, faults) = fed?;
-    report(&answer, &begins, users)?;
-    if faults > 0 || answer.rejected > 0 {
-        bail!("{} records were rejected, and {faults} lines could not be sent; the others are imported", answer.rejected);
+    let mut feed = Feed { input, bar: progress::bytes(length), lines: 0, users: 0, faults: 0 };
+    let (mut imported, mut rejected) = ([0; 8], 0);
+    loop {
+        let (sender, requests) = mpsc::channel(WAITING_REQUESTS);
+        let before = feed.lines;
+        let (fed, answered) = tokio::join!(feed.run(sender), client.import(requests));
+        let answer = match answered {
+            Err(error) if before > 0 => {
+                bail!("{error}; the lines up to {before} are imported, and perhaps some after them: go on with `tail -n +{}`", before + 1)
+            }
+            answered => answered?,
+        };
+        let begins = fed?;
+        feed.bar.suspend(|| answer.rejections.iter().try_for_each(|rejection| writeln!(stderr(), "{}", explain(rejection, &begins))))?;
+        for (imported, (_, count)) in imported.iter_mut().zip(counts(&answer)) {
+            *imported += i64::from(count);
+        }
+        rejected += i64::from(answer.rejected);
+        if feed.input.fill_buf().await.context("cannot read the input")?.is_empty() {
+            break;
+        }
+    }
+    feed.bar.finish_and_clear();
+    let mut out = stdout().lock();
+    writeln!(out, "users: {}", feed.users)?;
+    for ((kind, _), imported) in counts(&ImportUserDataResponse::default()).iter().zip(imported) {
+        writeln!(out, "{kind}: {imported}")?;
+    }
+    writeln!(out, "rejected: {rejected}")?;
+    if feed.faults > 0 || rejected > 0 {
+        bail!("{rejected} records were rejected, and {} lines could not be sent; the others are imported", feed.faults);
     }
     Ok(())
 }
 
+/// For each request sent, the line it comes from and where in its document it begins.
+type Begins = Vec<(u64, Place)>;
+
 /// Turns lines into requests.
 struct Feed {
     input: Box<dyn AsyncBufRead + Unpin>,
-    sender: mpsc::Sender<ImportUserDataRequest>,
     bar: ProgressBar,
-    /// For each request sent, the line it comes from and where in its document it begins.
-    begins: Vec<(u64, Place)>,
+    /// How many were read.
+    lines: u64,
     users: u64,
     faults: u64,
 }
 
 impl Feed {
-    /// Sends the whole input; ends early if the server no longer listens, whose answer then says why.
-    async fn run(&mut self) -> anyhow::Result<()> {
-        let mut line = Vec::new();
-        for number in 1_u64.. {
+    /// Sends the lines of one call; ends early if the server no longer listens, whose answer then says why. It answers when the sender is
+    /// gone.
+    async fn run(&mut self, sender: mpsc::Sender<ImportUserDataRequest>) -> anyhow::Result<Begins> {
+        let (mut begins, mut line) = (Begins::new(), Vec::new());
+        while begins.len() < REQUESTS_OF_CALL && !sender.is_closed() {
             line.clear();
             let bytes = self.input.read_until(b'\n', &mut line).await.context("cannot read the input")?;
-            if bytes == 0 || self.sender.is_closed() {
+            if bytes == 0 {
                 break;
             }
+            self.lines += 1;
             self.bar.inc(bytes as u64);
-            if number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+            if self.lines == 1 && line.starts_with(BYTE_ORDER_MARK) {
                 line.drain(..BYTE_ORDER_MARK.len());
             }
             if !line.trim_ascii().is_empty() {
-                match self.line(number, &line).await {
+                match send(self.lines, &line, &sender, &mut begins).await {
                     Ok(true) => self.users += 1,
                     Ok(false) => break,
                     Err(problem) => {
                         self.faults += 1;
+                        let number = self.lines;
                         self.bar.suspend(|| writeln!(stderr().lock(), "line {number}: {problem}"))?;
                     }
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Sends one document; `false` if the server no longer listens.
-    async fn line(&mut self, number: u64, line: &[u8]) -> anyhow::Result<bool> {
-        let document = UserDocument::parse(line)?;
-        if let Err(complaint) = UserToken::parse(document.user_token.as_str()) {
-            bail!("userToken {complaint}");
-        }
-        let mut place = Place::default();
-        for request in document.into_requests() {
-            let begin = place.pass(&request);
-            if let Some(problem) = too_large(&request) {
-                bail!("{problem}; what stands before it is imported");
-            }
-            self.begins.push((number, begin));
-            if self.sender.send(request).await.is_err() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(begins)
     }
 }
 
-fn report(answer: &ImportUserDataResponse, begins: &[(u64, Place)], users: u64) -> anyhow::Result<()> {
-    let mut err = stderr().lock();
-    for rejection in &answer.rejections {
-        writeln!(err, "{}", explain(rejection, begins))?;
+/// Sends one document; `false` if the server no longer listens.
+async fn send(number: u64, line: &[u8], sender: &mpsc::Sender<ImportUserDataRequest>, begins: &mut Begins) -> anyhow::Result<bool> {
+    let document = UserDocument::parse(line)?;
+    if let Err(complaint) = UserToken::parse(document.user_token.as_str()) {
+        bail!("userToken {complaint}");
     }
+    let mut place = Place::default();
+    for request in document.into_requests() {
+        let begin = place.pass(&request);
+        if let Some(problem) = too_large(&request) {
+            bail!("{problem}; what stands before it is imported");
+        }
+        begins.push((number, begin));
+        if sender.send(request).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn counts(answer: &ImportUserDataResponse) -> [(&'static str, i32); 8] {
     let counts = answer.imported.unwrap_or_default();
-    let mut out = stdout().lock();
-    writeln!(out, "users: {users}")?;
-    writeln!(out, "conversations: {}", counts.conversations)?;
-    writeln!(out, "messages: {}", counts.messages)?;
-    writeln!(out, "feedback: {}", counts.feedback)?;
-    writeln!(out, "memories: {}", counts.memories)?;
-    writeln!(out, "uploads: {}", counts.uploads)?;
-    writeln!(out, "assistants: {}", counts.assistants)?;
-    writeln!(out, "sessions: {}", counts.sessions)?;
-    writeln!(out, "compaction_cache: {}", counts.compaction_cache)?;
-    writeln!(out, "rejected: {}", answer.rejected)?;
-    Ok(())
+    [
+        ("conversations", counts.conversations),
+        ("messages", counts.messages),
+        ("feedback", counts.feedback),
+        ("memories", counts.memories),
+        ("uploads", counts.uploads),
+        ("assistants", counts.assistants),
+        ("sessions", counts.sessions),
+        ("compaction_cache", counts.compaction_cache),
+    ]
 }
 
 /// A rejection, with the line of the file and the path in its document.

@@ -4,10 +4,15 @@ use std::{
     io::Write,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::Value;
+use userdata::domain::{
+    api_key::ApiKeyId,
+    principal::{Permission, Permissions},
+    timestamp::Timestamp,
+};
 
 use crate::{
     on_both_engines,
@@ -15,7 +20,11 @@ use crate::{
     world::{ACME, World, eventually},
 };
 
-on_both_engines!(what_is_generated_is_imported_and_exported_again, erasing_asks_first_and_tells_what_it_did);
+on_both_engines!(
+    what_is_generated_is_imported_and_exported_again,
+    an_import_that_breaks_off_says_where_it_can_go_on,
+    erasing_asks_first_and_tells_what_it_did,
+);
 
 /// The program with a world's server and key in its environment.
 struct Commands {
@@ -37,10 +46,14 @@ impl Commands {
         self.run_with(arguments, b"")
     }
 
-    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Output {
+    fn begin(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_userdata"));
         command.current_dir(&self.folder).args(arguments).env_clear().envs(self.environment.iter().cloned());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = self.begin(arguments);
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         // A program that does not read its input closes it.
@@ -135,6 +148,38 @@ async fn what_is_generated_is_imported_and_exported_again(world: World) {
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("line 3: ") && said.contains("line 4: ") && said.contains("conversations[0].messages[0].role"), "{said}");
     assert!(!said.contains("hunter2") && text(&output.stdout).contains("users: 1\n"), "{said}");
+}
+
+async fn an_import_that_breaks_off_says_where_it_can_go_on(world: World) {
+    let key = world.insert_key(ACME, Permissions::from_iter([Permission::Import])).await;
+    let mut commands = Commands::of(&world);
+    commands.environment.push(("USERDATA_API_KEY", key.clone()));
+    let session = |user: usize, at: &str| {
+        let empty = r#""conversations":[],"memories":[]"#;
+        format!(r#"{{"userToken":"u{user}",{empty},"sessions":[{{"id":"s","createdAt":"{at}"}}]}}"#) + "\n"
+    };
+    let whole: String = (1..=2_500).map(|user| session(user, if user == 2_401 { "never" } else { "2026-01-01T00:00:00Z" })).collect();
+    let lines = |count: usize| whole.match_indices('\n').nth(count - 1).unwrap().0 + 1;
+
+    eventually("the key is good", async || commands.run(&["import", "-"]).status.success()).await;
+    let mut import = commands.begin(&["import", "-"]);
+    let mut input = import.stdin.take().unwrap();
+    input.write_all(&whole.as_bytes()[..lines(1_000)]).unwrap();
+    eventually("a call has ended", async || world.query("SELECT id FROM sessions").await.len() == 1_000).await;
+    let id = ApiKeyId::parse(key.split('_').nth(1).unwrap()).unwrap();
+    assert!(world.repository().revoke_api_key(&id, Timestamp(1)).await.unwrap());
+    eventually("the key is good no more", async || !commands.run(&["import", "-"]).status.success()).await;
+    drop((input.write_all(&whole.as_bytes()[lines(1_000)..]), input));
+    let output = import.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("the lines up to 1000 are imported") && said.contains("tail -n +1001"), "{said}");
+
+    commands.environment.pop();
+    let output = commands.run_with(&["import", "-"], &whole.as_bytes()[lines(1_000)..]);
+    assert!(text(&output.stderr).contains("line 1401: "), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().filter(|line| ["users: 1499", "sessions: 1499"].contains(line)).count(), 2);
+    assert_eq!(world.query("SELECT id FROM sessions").await.len(), 2_499);
 }
 
 async fn erasing_asks_first_and_tells_what_it_did(world: World) {
