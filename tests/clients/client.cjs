@@ -1,7 +1,8 @@
-// Calls all four RPCs with @grpc/grpc-js, whose types are made from proto/ at run time.
+// Calls all RPCs with @grpc/grpc-js, whose types are made from proto/ at run time.
 "use strict";
 
 const assert = require("node:assert/strict");
+const { randomUUID } = require("node:crypto");
 const path = require("node:path");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
@@ -42,6 +43,13 @@ const importAll = (requests, metadata = credentials()) =>
     for (const request of requests) call.write(request);
     call.end();
   });
+
+// The responses of an export.
+async function frames(request) {
+  const responses = [];
+  for await (const response of userData.ExportUserData(request, credentials(), deadline())) responses.push(response);
+  return responses;
+}
 
 // All records of a user by kind, with the summary.
 async function exportAll(user, choices = {}, metadata = credentials()) {
@@ -167,7 +175,21 @@ async function main() {
   assert.match(before.summary.sha256, /^[0-9a-f]{64}$/);
   const { sha256 } = (await exportAll(bob)).summary;
 
-  const { residue, ...deleted } = await unary("DeleteUserMessages", { user_token: alice });
+  const withContent = { user_token: alice, include_upload_content: true };
+  const [first, ...rest] = await frames(withContent);
+  assert.ok(rest.length > 0, "everything came in one response");
+  assert.deepEqual(await frames({ ...withContent, resume_token: first.resume_token }), rest);
+
+  assert.deepEqual(await unary("GetErasureStatus", { user_token: alice }), {});
+  const preview = await unary("DeleteUserMessages", { user_token: alice, validate_only: true });
+  assert.deepEqual([preview.messages_deleted, preview.remaining], [2, undefined]);
+  const request = { user_token: alice, plan_digest: preview.plan_digest, request_id: randomUUID() };
+  const { residue, ...deleted } = await unary("DeleteUserMessages", request);
+  assert.deepEqual(await unary("DeleteUserMessages", request), { residue, ...deleted });
+  assert.deepEqual(await unary("GetErasureStatus", { user_token: alice }), { epoch: "1" });
+  // 0 is an epoch, and not that none was looked at.
+  const late = { user_token: alice, sessions: sent.sessions, observed_epoch: "0" };
+  assert.equal((await importAll([late])).rejected, 1);
   assert.deepEqual(deleted, { messages_deleted: 2, conversations_affected: 1, compaction_cache_purged: 1, remaining: {} });
   assert.equal(residue.memories, 1);
   const everyScope = {

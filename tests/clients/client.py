@@ -1,7 +1,8 @@
-"""Calls all four RPCs with a generated client, and computes an export's SHA-256 as the contract documents it."""
+"""Calls all RPCs with a generated client, and computes an export's SHA-256 as the contract documents it."""
 
 import hashlib
 import os
+import uuid
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -52,7 +53,7 @@ def conversation():
                 parts=[records.MessagePart(text=records.TextPart(text="Où est ma commande ?"))],
                 created_at=at(1),
                 updated_at=at(1),
-                turn_context=records.TurnContext(values={"page": "orders", "locale": "fr"}),
+                turn_context=records.TurnContext(values={"page": "orders", "locale": "fr", "query": ""}),
             ),
             records.Message(
                 id="m2",
@@ -146,6 +147,30 @@ def export(user, **choices):
     return whole
 
 
+def field_of(number, data):
+    """A short field of bytes."""
+    assert number < 16 and len(data) < 128
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def form(item):
+    """The serialised form as the contract has it: this library also writes empty values of map entries."""
+    if not (isinstance(item, records.Message) and "" in item.turn_context.values.values()):
+        return item.SerializeToString(deterministic=True)
+    number = records.Message.DESCRIPTOR.fields_by_name["turn_context"].number
+    before, after = records.Message(), records.Message()
+    before.CopyFrom(item)
+    after.CopyFrom(item)
+    for field, _ in item.ListFields():
+        (after if field.number <= number else before).ClearField(field.name)
+    before.ClearField("turn_context")
+    entries = b"".join(
+        field_of(1, field_of(1, key.encode()) + (field_of(2, value.encode()) if value else b""))
+        for key, value in sorted(item.turn_context.values.items())
+    )
+    return before.SerializeToString() + field_of(number, entries) + after.SerializeToString()
+
+
 def digest(whole):
     """The summary's SHA-256 and bytes, computed from the records as the contract says (for at most one conversation)."""
     items = []
@@ -164,9 +189,9 @@ def digest(whole):
     items += [(8, item) for item in whole.compaction_cache]
     sha256, size = hashlib.sha256(), 0
     for field, item in items:
-        form = item.SerializeToString(deterministic=True)
-        sha256.update(bytes([field]) + hashlib.sha256(form).digest())
-        size += len(form)
+        data = form(item)
+        sha256.update(bytes([field]) + hashlib.sha256(data).digest())
+        size += len(data)
     return sha256.hexdigest(), size
 
 
@@ -211,7 +236,27 @@ same(before.summary.counts, EVERYTHING)
 same((before.summary.sha256, before.summary.bytes), digest(before))
 bob = export(BOB)
 
-deleted = call(user_data.DeleteUserMessages, service.DeleteUserMessagesRequest(user_token=ALICE))
+with_content = service.ExportUserDataRequest(user_token=ALICE, include_upload_content=True)
+first, *rest = call(user_data.ExportUserData, with_content)
+assert rest, "everything came in one response"
+with_content.resume_token = first.resume_token
+same(list(call(user_data.ExportUserData, with_content)), rest)
+
+status = service.GetErasureStatusRequest(user_token=ALICE)
+same(call(user_data.GetErasureStatus, status).epoch, 0)
+request = service.DeleteUserMessagesRequest(user_token=ALICE, validate_only=True)
+preview = call(user_data.DeleteUserMessages, request)
+same((preview.messages_deleted, preview.HasField("remaining")), (2, False))
+request = service.DeleteUserMessagesRequest(user_token=ALICE, plan_digest=preview.plan_digest, request_id=str(uuid.uuid4()))
+deleted = call(user_data.DeleteUserMessages, request)
+same(call(user_data.DeleteUserMessages, request), deleted)
+same(call(user_data.GetErasureStatus, status), service.GetErasureStatusResponse(epoch=1))
+same(
+    refusal(user_data.DeleteUserMessages, service.DeleteUserMessagesRequest(user_token=BOB, request_id=request.request_id))[:2],
+    (grpc.StatusCode.FAILED_PRECONDITION, "ERROR_REASON_REQUEST_ID_REUSED"),
+)
+late = import_service_pb2.ImportUserDataRequest(user_token=ALICE, sessions=sent.sessions, observed_epoch=0)
+same(call(imports.ImportUserData, iter([late])).rejected, 1)
 same((deleted.messages_deleted, deleted.conversations_affected, deleted.compaction_cache_purged), (2, 1, 1))
 same(deleted.remaining, service.Remaining())
 same((deleted.residue.memories, deleted.residue.sessions), (1, 1))
