@@ -1,7 +1,7 @@
 //! ScopedDelete: first everything in the database, in one effect, which accepts the erasure; then the objects of uploads, which no transaction
 //! covers; then the uploads are marked as deleted. Whatever interrupts this, the worker goes on with it ([`super::remove_files`]).
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ use crate::{
         scope::Scopes,
         subject::Subject,
     },
-    repository::{Accepted, ErasedScopes, StoredObjects, in_own_task},
+    repository::{Accepted, ErasedScopes, PendingUpload, StoredObjects, in_own_task},
 };
 
 /// How long the object store is asked what it holds before an erasure is accepted without its answer.
@@ -35,7 +35,11 @@ pub async fn scoped_delete(stores: &Stores, subject: &Subject, scopes: Scopes, t
             stores.repository.empty_log_of_erased().await;
             return Ok(erased.report);
         }
-        Accepted::Now(erased) | Accepted::Unfinished(erased) => erased,
+        Accepted::Now(erased) => {
+            warn_of_missing(&erased.to_remove, &objects);
+            erased
+        }
+        Accepted::Unfinished(erased) => erased,
     };
     // A caller that leaves now should not leave the files to the worker.
     let (stores, subject, once) = (stores.clone(), subject.clone(), terms.once.clone());
@@ -63,6 +67,22 @@ async fn stored_objects(stores: &Stores, subject: &Subject) -> Result<StoredObje
         Ok(stores.vault.which_are_there(subject, &upload_ids).await.map_or(StoredObjects::Unknown, StoredObjects::Of))
     };
     timeout(STORE_ANSWERS_WITHIN, ask).await.unwrap_or(Ok(StoredObjects::Unknown))
+}
+
+/// What is not there counts as removed. So whoever gave the service another store than its content is in should hear of it.
+fn warn_of_missing(to_remove: &[PendingUpload], objects: &StoredObjects) {
+    let there: HashSet<&str> = match objects {
+        StoredObjects::None => HashSet::new(),
+        StoredObjects::Of(ids) => ids.iter().map(String::as_str).collect(),
+        StoredObjects::Unknown => return,
+    };
+    let missing = to_remove.iter().filter(|upload| upload.is_own && !there.contains(upload.id.as_str())).count();
+    if missing > 0 {
+        tracing::warn!(
+            missing,
+            "content that the database knows of was not in the object store when it was erased; is it the right store?"
+        );
+    }
 }
 
 async fn remove_uploads(stores: &Stores, subject: &Subject, erased: ErasedScopes, once: Option<&Once>) -> Result<ScopesErased, Error> {

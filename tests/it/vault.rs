@@ -22,6 +22,7 @@ use crate::{
     exported::{Exported, with_content},
     on_both_engines_and_walled,
     population::settle,
+    program::Program,
     rpc::nothing_erased,
     world::{Client, OTHER, World, eventually},
 };
@@ -298,6 +299,21 @@ async fn content_that_the_store_has_lost_is_exported_as_missing(world: World) {
     assert!(pieces == expected, "other pieces came");
     // Without content, nothing is asked of the store.
     assert!(client.export("anna").await.iter().all(|response| response.upload_contents.is_empty()));
+}
+
+#[tokio::test]
+async fn an_erasure_in_another_store_than_the_content_is_in_tells_the_operator() {
+    let mut world = World::start(Engine::Sqlite).await;
+    let mut user = UserDocument::new("anna");
+    user.uploads = vec![upload("elsewhere", 2), upload("never", 5)];
+    user.contents = BTreeMap::from([("elsewhere".to_owned(), bytes(1, 2))]);
+    import(&mut world.client().await, user).await;
+    world.stop_server().await;
+    let program = Program::serve(&world.folder(), &world.database_url, &["--object-store-url", "file://wrong"]);
+    world.address = program.address().await;
+    assert_eq!(erase_vault(&mut world.client().await, "anna").await.uploads_deleted, 2);
+    let told = program.log().into_iter().find(|line| line["message"].as_str().unwrap().contains("is it the right store?"));
+    assert_eq!(told.expect("nothing was told")["missing"], 1);
 }
 
 /// Imports, exports, imports elsewhere, and erases files, one of them larger than a part of a multipart upload.
