@@ -3,6 +3,7 @@
 use std::{
     io::{Write, stderr, stdout},
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
@@ -16,6 +17,7 @@ use tokio::{
 
 use super::{client_args::ServerArgs, progress};
 use crate::{
+    config::duration,
     domain::subject::UserToken,
     grpc::{
         document::{Place, UserDocument, too_large},
@@ -29,6 +31,10 @@ pub(super) struct ImportArgs {
     /// JSON Lines, one user document per line; `-` for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// After how long the next line begins another call: less than the server gives one (`--max-stream-duration`). When a call breaks off,
+    /// what is known to be imported ends with the one before.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    call_duration: Duration,
     /// The server and the credential.
     #[command(flatten)]
     server: ServerArgs,
@@ -36,10 +42,6 @@ pub(super) struct ImportArgs {
 
 /// Requests that may wait to be sent.
 const WAITING_REQUESTS: usize = 4;
-
-/// Requests after which the next line begins another call: a server gives none for ever, and of one that breaks off nobody knows how far it
-/// came.
-const REQUESTS_OF_CALL: usize = 1_000;
 
 /// What some editors write before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -59,14 +61,12 @@ pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
     let mut client = args.server.connect().await?;
     let mut feed = Feed { input, bar: progress::bytes(length), lines: 0, users: 0, faults: 0 };
     let (mut imported, mut rejected) = ([0; 8], 0);
-    loop {
+    let broken = loop {
         let (sender, requests) = mpsc::channel(WAITING_REQUESTS);
         let before = feed.lines;
-        let (fed, answered) = tokio::join!(feed.run(sender), client.import(requests));
+        let (fed, answered) = tokio::join!(feed.run(sender, args.call_duration), client.import(requests));
         let answer = match answered {
-            Err(error) if before > 0 => {
-                bail!("{error}; the lines up to {before} are imported, and perhaps some after them: go on with `tail -n +{}`", before + 1)
-            }
+            Err(error) if before > 0 => break Some((error, before)),
             answered => answered?,
         };
         let begins = fed?;
@@ -76,9 +76,9 @@ pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
         }
         rejected += i64::from(answer.rejected);
         if feed.input.fill_buf().await.context("cannot read the input")?.is_empty() {
-            break;
+            break None;
         }
-    }
+    };
     feed.bar.finish_and_clear();
     let mut out = stdout().lock();
     writeln!(out, "users: {}", feed.users)?;
@@ -86,6 +86,9 @@ pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
         writeln!(out, "{kind}: {imported}")?;
     }
     writeln!(out, "rejected: {rejected}")?;
+    if let Some((error, line)) = broken {
+        bail!("{error}; that was after line {line}, or some lines later: go on with those from {} on", line + 1);
+    }
     if feed.faults > 0 || rejected > 0 {
         bail!("{rejected} records were rejected, and {} lines could not be sent; the others are imported", feed.faults);
     }
@@ -108,9 +111,9 @@ struct Feed {
 impl Feed {
     /// Sends the lines of one call; ends early if the server no longer listens, whose answer then says why. It answers when the sender is
     /// gone.
-    async fn run(&mut self, sender: mpsc::Sender<ImportUserDataRequest>) -> anyhow::Result<Begins> {
-        let (mut begins, mut line) = (Begins::new(), Vec::new());
-        while begins.len() < REQUESTS_OF_CALL && !sender.is_closed() {
+    async fn run(&mut self, sender: mpsc::Sender<ImportUserDataRequest>, duration: Duration) -> anyhow::Result<Begins> {
+        let (mut begins, mut line, begun) = (Begins::new(), Vec::new(), Instant::now());
+        while (begins.is_empty() || begun.elapsed() < duration) && !sender.is_closed() {
             line.clear();
             let bytes = self.input.read_until(b'\n', &mut line).await.context("cannot read the input")?;
             if bytes == 0 {

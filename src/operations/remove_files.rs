@@ -1,15 +1,16 @@
 //! Removing the objects of uploads that erasures have accepted: by the erasure itself, and, where that could not, by the worker of any replica,
 //! again and again until they are gone.
 
-use std::{collections::HashSet, convert::Infallible};
+use std::{collections::HashSet, convert::Infallible, panic::AssertUnwindSafe};
 
+use futures::FutureExt;
 use tokio::time::sleep;
 
 use super::{Error, Stores};
 use crate::{
     domain::{report::UploadFailure, subject::Subject},
     fault::{crash_at, planted},
-    repository::{self, LEASE, Removals},
+    repository::{Claim, LEASE, Removals},
 };
 
 const STILL_THERE: &str = "the object store still lists it";
@@ -60,25 +61,28 @@ async fn remove_and_look(stores: &Stores, subject: &Subject, upload_ids: &[Strin
     Outcome { removals, objects_left }
 }
 
-/// Tries once to remove what is due.
+/// Tries once to remove what is due. What cannot be, for whatever reason, is due again later, and keeps nothing else.
 ///
 /// # Errors
-/// When the database does not answer; what is due then is so again later.
+/// When the database does not say what is due.
 pub async fn remove_files_due(stores: &Stores) -> Result<(), Error> {
     for claim in stores.repository.claim_removals().await? {
-        crash_at("worker.before_removal");
-        let Outcome { removals, .. } = remove(stores, &claim.subject, &claim.upload_ids).await;
-        crash_at("worker.after_removal");
-        match stores.repository.finish_removals(&claim, &removals).await {
-            // Those after it have waited as long.
-            Err(repository::Error::Conflict(reason)) => {
-                tracing::warn!(reason, "others were in the way of noting which files are removed; it is tried again");
-                continue;
-            }
-            finished => finished?,
+        match AssertUnwindSafe(remove_claimed(stores, &claim)).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "which files are removed could not be noted; it is tried again"),
+            // Where, the log has said already.
+            Err(_) => tracing::error!("removing files of erased uploads panicked; it is tried again"),
         }
-        stores.repository.empty_log_of_erased().await;
-        tracing::info!(removed = removals.removed.len(), failed = removals.failed.len(), "tried again to remove files of erased uploads");
     }
+    Ok(())
+}
+
+async fn remove_claimed(stores: &Stores, claim: &Claim) -> Result<(), Error> {
+    crash_at("worker.before_removal");
+    let Outcome { removals, .. } = remove(stores, &claim.subject, &claim.upload_ids).await;
+    crash_at("worker.after_removal");
+    stores.repository.finish_removals(claim, &removals).await?;
+    stores.repository.empty_log_of_erased().await;
+    tracing::info!(removed = removals.removed.len(), failed = removals.failed.len(), "tried again to remove files of erased uploads");
     Ok(())
 }

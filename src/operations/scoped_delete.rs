@@ -76,7 +76,7 @@ fn warn_of_missing(to_remove: &[PendingUpload], objects: &StoredObjects) {
         StoredObjects::Of(ids) => ids.iter().map(String::as_str).collect(),
         StoredObjects::Unknown => return,
     };
-    let missing = to_remove.iter().filter(|upload| upload.is_own && !there.contains(upload.id.as_str())).count();
+    let missing = to_remove.iter().filter(|upload| upload.is_own && upload.has_object && !there.contains(upload.id.as_str())).count();
     if missing > 0 {
         tracing::warn!(
             missing,

@@ -22,7 +22,9 @@ pub(super) fn for_service(options: PgConnectOptions) -> PgConnectOptions {
         // Users' rows are found by an index. While a table is nearly empty, to read it all is cheaper, and a plan may be kept for long.
         ("enable_seqscan", "off"),
     ];
-    let options = options.application_name("userdata");
+    // In a URL an IPv6 address has brackets, and nowhere else.
+    let host = options.get_host().trim_matches(['[', ']']).to_owned();
+    let options = options.application_name("userdata").host(&host);
     encrypted(options.options(settings.into_iter().filter(|(name, _)| !of_url.contains(&format!("{name}=")))))
 }
 
@@ -36,7 +38,7 @@ fn encrypted(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 fn is_of_this_machine(options: &PgConnectOptions) -> bool {
-    let host = options.get_host().trim_matches(['[', ']']);
+    let host = options.get_host();
     let is_loopback = host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
     options.get_socket().is_some() || host.starts_with('/') || host == "localhost" || is_loopback
 }
@@ -61,5 +63,7 @@ mod tests {
         }
         assert_eq!(mode("postgres://u@ignored/d?host=/var/run/postgresql"), "Prefer");
         assert_eq!(mode("postgres://u@localhost/d?host=db.internal"), "VerifyFull");
+        let options: PgConnectOptions = "postgres://u@[::1]/d".parse().unwrap();
+        assert_eq!(for_service(options).get_host(), "::1");
     }
 }

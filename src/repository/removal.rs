@@ -64,6 +64,8 @@ pub struct PendingUpload {
     pub size_bytes: i64,
     /// Whether this erasure took it on. Of two that overlap it is the first: so it is counted once, though both see to it that it goes.
     pub is_own: bool,
+    /// Said of those that an erasure has just taken on: content of it came whole, so there should be an object.
+    pub has_object: bool,
     /// How often its removal had failed then.
     attempts: i32,
 }
@@ -112,7 +114,7 @@ impl Reading {
         for UploadFailure { upload_id, .. } in failed {
             let parameters = [application, user_token, Parameter::Text(upload_id)];
             let upload = self.one(&NAMED, &parameters, |row| {
-                Ok(PendingUpload { id: upload_id.clone(), size_bytes: row.get(0)?, is_own: true, attempts: row.get(1)? })
+                Ok(PendingUpload { id: upload_id.clone(), size_bytes: row.get(0)?, is_own: true, has_object: false, attempts: row.get(1)? })
             });
             uploads.extend(upload.await?);
         }
@@ -121,7 +123,7 @@ impl Reading {
             let id = row.text(0)?;
             if !named.contains(id) {
                 let (size_bytes, is_own, attempts) = (row.get(1)?, row.get(2)?, row.get(3)?);
-                uploads.push(PendingUpload { id: id.to_owned(), size_bytes, is_own, attempts });
+                uploads.push(PendingUpload { id: id.to_owned(), size_bytes, is_own, has_object: false, attempts });
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -343,7 +345,7 @@ pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, n
     let begun = Entity::find()
         .select_only()
         .columns([Column::Id, Column::SizeBytes, Column::RemovalNextAt])
-        .expr(attempts())
+        .exprs([attempts(), Column::ContentBegunAt.is_null()])
         .filter(Column::SubjectId.eq(held.subject_id))
         .filter(personal_and_live())
         .filter(being_removed())
@@ -353,7 +355,8 @@ pub(super) async fn uploads_of(transaction: &DatabaseTransaction, held: &Held, n
     let rows = transaction.query_all(&begun).await?;
     let upload = |row: &QueryResult| {
         let is_own = row.try_get_by_index::<i64>(2)? == after_lease(now);
-        Ok(PendingUpload { id: row.try_get_by_index(0)?, size_bytes: row.try_get_by_index(1)?, is_own, attempts: row.try_get_by_index(3)? })
+        let (id, size_bytes) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        Ok(PendingUpload { id, size_bytes, is_own, attempts: row.try_get_by_index(3)?, has_object: row.try_get_by_index(4)? })
     };
     rows.iter().map(upload).collect()
 }

@@ -1,8 +1,7 @@
 //! The worker that goes on removing the files of erased uploads, in every replica.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -23,12 +22,8 @@ pub(super) async fn keep_removing(stores: Stores, stop: CancellationToken) {
             continue;
         }
         // A try that is cut here is due again after its lease.
-        let tried = AssertUnwindSafe(stop.run_until_cancelled(remove_files_due(&stores))).catch_unwind().await;
-        match tried {
-            Ok(None | Some(Ok(()))) => {}
-            Ok(Some(Err(error))) => tracing::warn!(%error, "files of erased uploads are still to be removed; it is tried again"),
-            // Where, the log has said already. Nothing else removes them, so it goes on as after any fault.
-            Err(_) => tracing::error!("removing files of erased uploads panicked; it is tried again"),
+        if let Some(Err(error)) = stop.run_until_cancelled(remove_files_due(&stores)).await {
+            tracing::warn!(%error, "files of erased uploads are still to be removed; it is tried again");
         }
     }
 }

@@ -158,28 +158,29 @@ async fn an_import_that_breaks_off_says_where_it_can_go_on(world: World) {
         let empty = r#""conversations":[],"memories":[]"#;
         format!(r#"{{"userToken":"u{user}",{empty},"sessions":[{{"id":"s","createdAt":"{at}"}}]}}"#) + "\n"
     };
-    let whole: String = (1..=2_500).map(|user| session(user, if user == 2_401 { "never" } else { "2026-01-01T00:00:00Z" })).collect();
+    let whole: String = (1..=250).map(|user| session(user, if user == 240 { "never" } else { "2026-01-01T00:00:00Z" })).collect();
     let lines = |count: usize| whole.match_indices('\n').nth(count - 1).unwrap().0 + 1;
 
     eventually("the key is good", async || commands.run(&["import", "-"]).status.success()).await;
-    let mut import = commands.begin(&["import", "-"]);
+    let mut import = commands.begin(&["import", "-", "--call-duration", "0s"]);
     let mut input = import.stdin.take().unwrap();
-    input.write_all(&whole.as_bytes()[..lines(1_000)]).unwrap();
-    eventually("a call has ended", async || world.query("SELECT id FROM sessions").await.len() == 1_000).await;
+    input.write_all(&whole.as_bytes()[..lines(100)]).unwrap();
+    eventually("what was sent is imported", async || world.query("SELECT id FROM sessions").await.len() == 100).await;
     let id = ApiKeyId::parse(key.split('_').nth(1).unwrap()).unwrap();
     assert!(world.repository().revoke_api_key(&id, Timestamp(1)).await.unwrap());
     eventually("the key is good no more", async || !commands.run(&["import", "-"]).status.success()).await;
-    drop((input.write_all(&whole.as_bytes()[lines(1_000)..]), input));
+    drop((input.write_all(&whole.as_bytes()[lines(100)..]), input));
     let output = import.wait_with_output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("the lines up to 1000 are imported") && said.contains("tail -n +1001"), "{said}");
+    assert!(text(&output.stdout).contains("sessions: 100\n"), "{}", text(&output.stdout));
+    assert!(said.contains("after line 100,") && said.contains("from 101 on"), "{said}");
 
     commands.environment.pop();
-    let output = commands.run_with(&["import", "-"], &whole.as_bytes()[lines(1_000)..]);
-    assert!(text(&output.stderr).contains("line 1401: "), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout).lines().filter(|line| ["users: 1499", "sessions: 1499"].contains(line)).count(), 2);
-    assert_eq!(world.query("SELECT id FROM sessions").await.len(), 2_499);
+    let output = commands.run_with(&["import", "-"], &whole.as_bytes()[lines(100)..]);
+    assert!(text(&output.stderr).contains("line 140: "), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().filter(|line| ["users: 149", "sessions: 149"].contains(line)).count(), 2);
+    assert_eq!(world.query("SELECT id FROM sessions").await.len(), 249);
 }
 
 async fn erasing_asks_first_and_tells_what_it_did(world: World) {
