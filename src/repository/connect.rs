@@ -40,7 +40,7 @@ pub(super) const SQLITE_BUSY: Duration = Duration::from_secs(10);
 pub(super) const SQLITE_TRY: Duration = Duration::from_millis(250);
 
 /// How long a call waits for its turn to write to an SQLite file: the erasure of a very large user before it may take a while.
-const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
+pub(super) const SQLITE_WRITE_QUEUE: Duration = Duration::from_secs(60);
 
 /// How long the statement of a call that was dropped may go on before its connection is closed, which ends it (`postgres_options`).
 pub(super) const LAST_STATEMENT: Duration = Duration::from_secs(1);

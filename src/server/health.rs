@@ -1,5 +1,4 @@
-//! Tells whether the service can serve: for the overall server and for each service by name. The same beat empties SQLite's log where an
-//! erasure could not.
+//! Tells whether the service can serve: for the overall server and for each service by name.
 
 use std::time::Duration;
 
@@ -37,7 +36,6 @@ pub(super) async fn watch(mut reporter: HealthReporter, repository: Repository, 
     let watch = async {
         loop {
             ticks.tick().await;
-            repository.empty_log_of_erased().await;
             let answers = matches!(timeout(ENOUGH, repository.ping()).await, Ok(Ok(())));
             if serving.replace(answers) != Some(answers) {
                 tracing::info!(serving = answers, "the database {}", if answers { "answers" } else { "does not answer" });

@@ -9,6 +9,7 @@ mod handshakes;
 mod health;
 mod key_refresh;
 mod key_sets;
+mod log_emptying;
 mod metered;
 mod run;
 mod service_thread;

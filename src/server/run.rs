@@ -14,7 +14,7 @@ use tonic_health::server::HealthReporter;
 use super::{
     Error, Server,
     accept::accept,
-    file_removal, health, key_refresh, key_sets,
+    file_removal, health, key_refresh, key_sets, log_emptying,
     service_thread::{self, Service},
     slots::{ADMIN_CONNECTIONS, Slots},
     strangers::Strangers,
@@ -56,6 +56,7 @@ impl Server {
         });
 
         let stores = Stores::new(self.repository.clone(), self.vault);
+        let emptying = tokio::spawn(log_emptying::keep_empty(self.repository.clone(), stopping.clone()));
         let removing = tokio::spawn(file_removal::keep_removing(stores.clone(), stopping.clone()));
         let service = Service {
             strangers: Strangers::within(&self.config),
@@ -114,7 +115,7 @@ impl Server {
         stopping.cancel();
         drop(end);
         // No task can fail; all end at once.
-        let _ = tokio::join!(watch, refresh, fetching, renew, removing);
+        let _ = tokio::join!(watch, refresh, fetching, renew, removing, emptying);
         let threads = async {
             match served {
                 Some(served) => served,

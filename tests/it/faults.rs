@@ -1,13 +1,16 @@
 //! Stores that take no more: each call gets the documented status, nothing is half done, and the service goes on by itself when they do
 //! again. A database that is away is in `lifecycle`, an object store that is slow or away in `slow_store` and `vault`.
 
-use std::process::Command;
+use std::{collections::BTreeSet, process::Command};
 
 use sea_orm::ConnectionTrait;
 use tokio::time::Instant;
 use tonic::{Code, Status, metadata::MetadataMap, transport::Channel};
 use userdata::{
-    grpc::proto::{DeleteUserMessagesRequest, import_service_client::ImportServiceClient, user_data_service_client::UserDataServiceClient},
+    grpc::proto::{
+        DeleteUserMessagesRequest, ImportUserDataRequest, ScopedDeleteRequest, import_service_client::ImportServiceClient,
+        user_data_service_client::UserDataServiceClient,
+    },
     repository::Engine,
 };
 
@@ -16,6 +19,7 @@ use crate::{
     database_faults::GOES_ON_WITHIN,
     lifecycle::five_megabytes,
     program::Program,
+    records,
     rpc::{Rpc, assert_reason, with},
     world::{ACME, World, eventually},
 };
@@ -82,6 +86,43 @@ async fn on_sqlite_what_is_acknowledged_after_a_disk_was_full_is_done() {
     assert_eq!(small.messages().await, 10);
 }
 
+#[tokio::test]
+async fn on_sqlite_what_was_acknowledged_is_done_however_often_the_disk_fails() {
+    let small = Small::start().await;
+    let mut imports = ImportServiceClient::new(small.channel.clone());
+    let mut users = UserDataServiceClient::new(small.channel.clone());
+    // Whether a user's session is there; `None` where the answer was an error.
+    let mut told: Vec<Option<bool>> = Vec::new();
+    let user_of = |round: usize| format!("user {round}");
+    let mut failed = 0;
+    for round in 0..60 {
+        small.limit(if round % 3 == 0 { "1" } else { "unlimited" });
+        let request = ImportUserDataRequest { user_token: user_of(round), sessions: vec![records::session("s", 0)], ..Default::default() };
+        told.push(imports.import_user_data(with(&small.key, tokio_stream::iter([request]))).await.is_ok().then_some(true));
+        failed += usize::from(told[round].is_none());
+        let Some(before) = round.checked_sub(2) else { continue };
+        let plan_digest = if round % 5 == 0 { "0".repeat(64) } else { String::new() };
+        let is_void = !plan_digest.is_empty();
+        let request_id = format!("6f1c9b52-8a2c-4b17-9d4e-{round:012}");
+        let erase = ScopedDeleteRequest { user_token: user_of(before), sessions: true, request_id, plan_digest, ..Default::default() };
+        match users.scoped_delete(with(&small.key, erase)).await {
+            Ok(_) => told[before] = Some(false),
+            Err(status) if is_void && status.code() == Code::Aborted => {}
+            Err(_) => told[before] = None,
+        }
+    }
+    assert!((10..=20).contains(&failed), "{failed} of 60 imports failed");
+
+    let Small { world, program, .. } = small;
+    // As kill -9 does.
+    drop(program);
+    let there = world.query("SELECT user_token FROM sessions JOIN subjects ON subjects.id = sessions.subject_id").await;
+    let there: BTreeSet<&str> = there.iter().map(|row| row["user_token"].as_str().unwrap()).collect();
+    for (round, told) in told.into_iter().enumerate() {
+        assert!(told.is_none_or(|told| told == there.contains(&*user_of(round))), "round {round}: {told:?} was told, and is not so");
+    }
+}
+
 /// A program on SQLite whose disk is small: no file may grow beyond 1 MiB.
 struct Small {
     world: World,
@@ -103,8 +144,13 @@ impl Small {
     }
 
     fn make_room(&self) {
-        let room = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &self.program.id().to_string()]).status().unwrap();
-        assert!(room.success());
+        self.limit("unlimited");
+    }
+
+    /// How large files may grow from now on.
+    fn limit(&self, bytes: &str) {
+        let pid = self.program.id().to_string();
+        assert!(Command::new("prlimit").args([&format!("--fsize={bytes}:"), "--pid", &pid]).status().unwrap().success());
     }
 
     /// Imports more than fits.

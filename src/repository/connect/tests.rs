@@ -2,6 +2,8 @@
 
 use std::{ops::ControlFlow, os::unix::fs::PermissionsExt, time::Instant};
 
+use futures::future::join_all;
+
 use super::*;
 use crate::repository::query::Text;
 
@@ -60,6 +62,33 @@ async fn a_reader_keeps_the_log_from_being_emptied_and_erasures_from_being_answe
         repository.empty_log_of_erased().await;
         assert_eq!(bytes_in_log() > 0, reads);
         assert!(asked.elapsed() < SQLITE_BUSY / 2);
+    }
+}
+
+#[tokio::test]
+async fn whoever_empties_the_log_in_turn_gets_there_however_many_want_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("userdata.db");
+    let repository = Repository::open(&format!("sqlite://{}", file.display()).parse().unwrap(), 3, Clock::default()).await.unwrap();
+    repository.migrate().await.unwrap();
+    repository.log_will_hold_erased();
+    let pool = repository.write().get_sqlite_connection_pool().clone();
+    let crowd = join_all((0..4).map(async |_| {
+        loop {
+            let _connection = pool.acquire().await.unwrap();
+            tokio::time::sleep(SQLITE_TRY / 2).await;
+        }
+    }));
+    let bytes_in_log = || fs::metadata(folder.path().join("userdata.db-wal")).unwrap().len();
+    let empty = async {
+        repository.empty_log_of_erased().await;
+        assert!(bytes_in_log() > 0, "there was no crowd");
+        repository.empty_log_in_turn().await;
+        assert_eq!(bytes_in_log(), 0);
+    };
+    tokio::select! {
+        () = empty => {}
+        _ = crowd => {}
     }
 }
 
