@@ -87,8 +87,9 @@ async fn whoever_empties_the_log_in_turn_gets_there_however_many_want_to_write()
         assert_eq!(bytes_in_log(), 0);
     };
     tokio::select! {
-        () = empty => {}
+        biased;
         _ = crowd => {}
+        () = empty => {}
     }
 }
 
