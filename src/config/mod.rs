@@ -127,6 +127,7 @@ mod tests {
             tls_key = "key.pem"
             drain_timeout = "3s"
             database_url = "postgres://anna:hunter2@db/userdata"
+            object_store_url = "s3://bucket/prefix"
             log_format = "json"
             jwt_leeway = "0s"
 
