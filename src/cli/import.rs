@@ -66,10 +66,10 @@ pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
         let before = feed.lines;
         let (fed, answered) = tokio::join!(feed.run(sender, args.call_duration), client.import(requests));
         let answer = match answered {
-            Err(error) if before > 0 => break Some((error, before)),
-            answered => answered?,
+            Ok(answer) => answer,
+            Err(error) => break Some((error, before)),
         };
-        let begins = fed?;
+        let begins = fed.inspect_err(|_| feed.bar.finish_and_clear())?;
         feed.bar.suspend(|| answer.rejections.iter().try_for_each(|rejection| writeln!(stderr(), "{}", explain(rejection, &begins))))?;
         for (imported, (_, count)) in imported.iter_mut().zip(counts(&answer)) {
             *imported += i64::from(count);
@@ -80,6 +80,10 @@ pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
         }
     };
     feed.bar.finish_and_clear();
+    let broken = match broken {
+        Some((error, 0)) => return Err(error.into()),
+        broken => broken,
+    };
     let mut out = stdout().lock();
     writeln!(out, "users: {}", feed.users)?;
     for ((kind, _), imported) in counts(&ImportUserDataResponse::default()).iter().zip(imported) {
